@@ -1,0 +1,55 @@
+"""What a caller of ours can handle. A failed job is data, not one of these; a bug is an assertion."""
+
+from __future__ import annotations
+
+
+class RondoError(Exception):
+    """The root. Its text is for a person: what was tried, on what, what to do."""
+
+
+class SettingsError(RondoError):
+    """Wrong options; `problems` holds one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreError(RondoError):
+    """The database could not do what was asked."""
+
+
+class NotFound(RondoError):
+    """There is no such thing, or not for this person."""
+
+
+class Conflict(RondoError):
+    """It is there already, or its state forbids what was asked."""
+
+
+class Refused(RondoError):
+    """Not allowed for this person or this event."""
+
+
+class BadRequest(RondoError):
+    """What came in is not what it should be."""
+
+
+class SandboxError(RondoError):
+    """The executor could not do what was asked: infrastructure, not the job."""
+
+
+class SandboxLost(SandboxError):
+    """The sandbox is gone or its supervisor has ended."""
+
+
+class ImageError(RondoError):
+    """The image cannot be had or cannot run a job: the user's to mend."""
+
+
+class VcsError(RondoError):
+    """A repository or forge could not be reached or read."""
+
+
+class DiskFull(RondoError):
+    """No room left where we write."""

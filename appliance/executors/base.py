@@ -1,0 +1,181 @@
+"""The executor protocol: where a node runs. Docker, the local host, machines and the fake keep one contract.
+
+An `Executor` opens a `Sandbox` for one node. In the sandbox lives a supervisor (`shim/supervise.sh`) that owns the
+commands, their output and their exit codes; the appliance is only its reader. So whoever reads may die at any
+moment: a new reader re-attaches and goes on at the byte where the old one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Progress = Callable[[bytes], Awaitable[None]]
+"""Takes text for the step "Spin up environment" (image pull, container start)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """A login for an image registry, already expanded. Never logged, never in argv or labels."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One container of a node; the first of a spec is the primary one."""
+
+    image: str
+    name: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    user: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A read-only path of the host shown inside every job of this appliance (a setting, never the repository's)."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSpec:
+    """What a node needs. `node` is unique in this appliance ("812.0") and safe in names and labels."""
+
+    node: str
+    containers: tuple[Container, ...] = ()  # empty for executors without images
+    cpus: float = 2.0
+    memory_bytes: int = 4 << 30
+    labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command for the supervisor.
+
+    `id` is unique in the sandbox, [A-Za-z0-9._-]+; a command is started at most once per id, ever.
+    `script` is run by `shell` (split at white space, the script's path appended; a trailing `-c` gets the text).
+    `shell=None` picks `/bin/bash -eo pipefail`, or `/bin/sh -eo pipefail` where there is no bash (spec 1.8.1).
+    `environment` is exported first, in order; values are literal. It travels on the supervisor's stdin only.
+    `working_directory` may begin with `~`; it is created. A relative one is relative to `base_directory`.
+    """
+
+    id: str
+    script: str
+    shell: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    working_directory: str = "~"
+    base_directory: str = "~"
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a command ended: its exit code (128 + signal when killed by one)."""
+
+    code: int
+    out_of_memory: bool = False  # the kernel killed something of this sandbox for memory while it ran
+
+
+class Process(Protocol):
+    """A process in the sandbox beside the supervised commands: data streams and debug shells. Not re-attachable."""
+
+    async def read(self) -> bytes:
+        """The next bytes of output, b"" at the end. With a TTY stdout and stderr are one."""
+
+    async def write(self, data: bytes) -> None:
+        """Send input; returns when it has been taken (back-pressure). Errors after the end are ignored."""
+
+    async def write_eof(self) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """A no-op without a TTY."""
+
+    async def wait(self) -> int:
+        """The exit code. The output has to be read by somebody meanwhile."""
+
+    async def kill(self) -> None:
+        """End the process and all it started (SIGHUP, then SIGKILL). May be repeated; also after its end."""
+
+
+class Sandbox(Protocol):
+    """Where one node runs. Made by `Executor.open`, or found again by `Executor.reattach`."""
+
+    @property
+    def ref(self) -> str:
+        """What `reattach` and `remove` take; fits in a row; no secret."""
+
+    def run(self, command: Command, offset: int = 0) -> AsyncIterator[bytes | Exit]:
+        """Start `command` unless its id was started before, and follow its output from byte `offset`.
+
+        Yields chunks of output (stdout and stderr in the order written, never empty, at most 256 KiB), then one Exit.
+        Only one foreground command at a time; commands with `background=True` may be followed beside it.
+        Breaking off the iteration (or dying) does not touch the command: `run` it again with the new offset.
+        Raises SandboxLost when the sandbox has gone, SandboxError when it cannot do what was asked.
+        """
+
+    async def kill(self, command_id: str, grace_s: float) -> None:
+        """Stop a command and all in its process group: SIGTERM, SIGKILL after `grace_s`. May be repeated.
+
+        Its follower sees the Exit. Does nothing when it has ended or never began.
+        """
+
+    async def process(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        working_directory: str | None = None,
+        tty: tuple[int, int] | None = None,
+        user: str | None = None,
+    ) -> Process:
+        """Start a process beside the commands. `tty` is (columns, rows); without one stderr joins stdout.
+
+        `environment` does not show in any argv. `working_directory` may begin with `~`.
+        """
+
+    async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
+        """The exports of the latest started command (or the one named): what a debug shell should see."""
+
+    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
+        """The tail of the output of service container `index` (1 is the first after the primary), for diagnosis."""
+
+    async def detach(self) -> None:
+        """Let go of the connection; the sandbox and its commands live on. May be repeated."""
+
+    async def close(self) -> None:
+        """End and remove the sandbox with all in it. May be repeated; also when it is already gone."""
+
+
+class Executor(Protocol):
+    """Opens sandboxes of one kind. Made in `app.py`; `close` ends its connections, not its sandboxes."""
+
+    name: str
+
+    async def open(self, spec: SandboxSpec, progress: Progress) -> Sandbox:
+        """Make a sandbox and start its supervisor. Text about it goes to `progress`.
+
+        A cancelled or failed `open` leaves nothing behind. Raises ImageError (unknown image, no access, no shell in
+        it: the user's trouble) or SandboxError (the engine's trouble).
+        """
+
+    async def reattach(self, ref: str) -> Sandbox:
+        """Find a running sandbox after a restart. Raises SandboxLost when it is gone or its supervisor has ended."""
+
+    async def list(self) -> list[str]:
+        """The refs of all sandboxes that carry this appliance's instance label, whatever their state."""
+
+    async def remove(self, ref: str) -> None:
+        """Remove a sandbox by ref, with services, volumes and networks. Does nothing when it is gone."""
+
+    async def check(self) -> str | None:
+        """None when jobs can be run here now; otherwise one sentence on what is wrong and what to do."""
+
+    async def close(self) -> None: ...
