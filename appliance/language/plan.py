@@ -7,8 +7,9 @@ the steps read these classes; the database keeps them as JSON (`dump`, `load`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 
 class When(StrEnum):
@@ -234,3 +235,111 @@ class Plan:
     is_setup: bool = False
     workflows: tuple[Workflow, ...] = ()
     scheduled: tuple[Workflow, ...] = ()
+
+
+_STEP_KINDS: dict[str, type[Step]] = {
+    "run": Run,
+    "checkout": Checkout,
+    "save_cache": SaveCache,
+    "restore_cache": RestoreCache,
+    "store_artifacts": StoreArtifacts,
+    "store_test_results": StoreTestResults,
+    "persist_to_workspace": PersistToWorkspace,
+    "attach_workspace": AttachWorkspace,
+    "add_ssh_keys": AddSshKeys,
+    "setup_remote_docker": SetupRemoteDocker,
+    "install_signing_bundle": InstallSigningBundle,
+}
+_EXECUTOR_KINDS: dict[str, type[Executor]] = {"docker": Docker, "machine": Machine, "macos": Macos}
+
+
+def kind_of(step: Step) -> str:
+    """The key by which the config names a step: `run`, `save_cache`, ..."""
+    return next(kind for kind, cls in _STEP_KINDS.items() if isinstance(step, cls))
+
+
+def dump_job(job: Job) -> dict[str, Any]:
+    """A job as JSON values; `load_job` gives it back."""
+    data = {item.name: _plain(getattr(job, item.name)) for item in fields(job)}
+    data["steps"] = [{"kind": kind_of(step)} | _plain(step) for step in job.steps]
+    if job.executor is not None:
+        kind = next(kind for kind, cls in _EXECUTOR_KINDS.items() if isinstance(job.executor, cls))
+        data["executor"] = {"kind": kind} | _plain(job.executor)
+    return data
+
+
+def dump(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON values; `load` gives it back."""
+    data: dict[str, Any] = {"version": plan.version, "is_setup": plan.is_setup}
+    for group, workflows in (("workflows", plan.workflows), ("scheduled", plan.scheduled)):
+        data[group] = [
+            _plain(replace(workflow, jobs=())) | {"jobs": [dump_job(job) for job in workflow.jobs]}
+            for workflow in workflows
+        ]
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def load_job(data: Mapping[str, Any]) -> Job:
+    """What `dump_job` wrote."""
+    values = dict(data)
+    values["type"] = JobType(values["type"])
+    values["requires"] = tuple(
+        Require(job=item["job"], statuses=tuple(item["statuses"])) for item in values["requires"]
+    )
+    values["contexts"] = tuple(values["contexts"])
+    values["steps"] = tuple(_load_step(step) for step in values["steps"])
+    if values["executor"] is not None:
+        values["executor"] = _load_executor(values["executor"])
+    return Job(**values)
+
+
+def load(data: Mapping[str, Any]) -> Plan:
+    """What `dump` wrote."""
+    return Plan(
+        version=data["version"],
+        is_setup=data["is_setup"],
+        workflows=tuple(_load_workflow(item) for item in data["workflows"]),
+        scheduled=tuple(_load_workflow(item) for item in data["scheduled"]),
+    )
+
+
+def _load_workflow(data: Mapping[str, Any]) -> Workflow:
+    values = dict(data)
+    values["jobs"] = tuple(load_job(job) for job in values["jobs"])
+    values["schedules"] = tuple(Schedule(**_tuples(schedule)) for schedule in values["schedules"])
+    return Workflow(**values)
+
+
+def _load_step(data: Mapping[str, Any]) -> Step:
+    values = _tuples(data)
+    values["when"] = When(values["when"])
+    return _STEP_KINDS[values.pop("kind")](**values)
+
+
+def _load_executor(data: Mapping[str, Any]) -> Executor:
+    values = _tuples(data)
+    cls = _EXECUTOR_KINDS[values.pop("kind")]
+    if cls is Docker:
+        return Docker(images=tuple(_load_image(image) for image in values["images"]))
+    return cls(**values)
+
+
+def _load_image(data: Mapping[str, Any]) -> DockerImage:
+    values = _tuples(data)
+    if values["auth"] is not None:
+        values["auth"] = RegistryAuth(**values["auth"])
+    return DockerImage(**values)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

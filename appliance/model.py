@@ -1,0 +1,209 @@
+"""The nouns: ids, statuses and the rows that floors hand to each other. No behaviour beyond what a noun knows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+ProjectId = NewType("ProjectId", str)
+PipelineId = NewType("PipelineId", str)
+WorkflowId = NewType("WorkflowId", str)
+JobId = NewType("JobId", str)
+UserId = NewType("UserId", str)
+
+
+class PipelineState(StrEnum):
+    """Spec 4.1. Never tells how the jobs went."""
+
+    SETUP_PENDING = "setup-pending"
+    SETUP = "setup"
+    PENDING = "pending"
+    CREATED = "created"
+    ERRORED = "errored"
+
+
+class WorkflowStatus(StrEnum):
+    """Spec 4.1."""
+
+    RUNNING = "running"
+    FAILING = "failing"
+    ON_HOLD = "on_hold"
+    QUEUED = "queued"
+    SUCCESS = "success"
+    FAILED = "failed"
+    ERROR = "error"
+    CANCELED = "canceled"
+    UNAUTHORIZED = "unauthorized"
+    NOT_RUN = "not_run"
+
+    @property
+    def is_done(self) -> bool:
+        return self in _DONE_WORKFLOW
+
+
+_DONE_WORKFLOW = frozenset(
+    {
+        WorkflowStatus.SUCCESS,
+        WorkflowStatus.FAILED,
+        WorkflowStatus.ERROR,
+        WorkflowStatus.CANCELED,
+        WorkflowStatus.UNAUTHORIZED,
+        WorkflowStatus.NOT_RUN,
+    }
+)
+
+
+class JobStatus(StrEnum):
+    """Spec 4.1. `not_running` is "may start, waits for room"; `queued` waits for a serial group."""
+
+    BLOCKED = "blocked"
+    NOT_RUNNING = "not_running"
+    QUEUED = "queued"
+    ON_HOLD = "on_hold"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEDOUT = "timedout"
+    CANCELED = "canceled"
+    INFRASTRUCTURE_FAIL = "infrastructure_fail"
+    UNAUTHORIZED = "unauthorized"
+    NOT_RUN = "not_run"
+
+    @property
+    def is_done(self) -> bool:
+        return self in _DONE_JOB
+
+    @property
+    def required_as(self) -> str:
+        """The word by which `requires` names this end (spec 1.9): a timeout and a lost machine count as failed."""
+        if self in (JobStatus.TIMEDOUT, JobStatus.INFRASTRUCTURE_FAIL):
+            return "failed"
+        return self.value
+
+
+_DONE_JOB = frozenset(
+    {
+        JobStatus.SUCCESS,
+        JobStatus.FAILED,
+        JobStatus.TIMEDOUT,
+        JobStatus.CANCELED,
+        JobStatus.INFRASTRUCTURE_FAIL,
+        JobStatus.UNAUTHORIZED,
+        JobStatus.NOT_RUN,
+    }
+)
+
+
+class NodeStatus(StrEnum):
+    """One parallel copy of a job."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEDOUT = "timedout"
+    CANCELED = "canceled"
+    INFRASTRUCTURE_FAIL = "infrastructure_fail"
+
+    @property
+    def is_done(self) -> bool:
+        return self not in (NodeStatus.WAITING, NodeStatus.RUNNING)
+
+
+class StepStatus(StrEnum):
+    """Spec 4.1, step action (v1.1); `waiting` and `skipped` are ours."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEDOUT = "timedout"
+    CANCELED = "canceled"
+    INFRASTRUCTURE_FAIL = "infrastructure_fail"
+    SKIPPED = "skipped"
+
+    @property
+    def is_done(self) -> bool:
+        return self not in (StepStatus.WAITING, StepStatus.RUNNING)
+
+
+class Vcs(StrEnum):
+    """Where a project's repository lives."""
+
+    HOSTED = "hosted"  # pushed straight to us
+    GITHUB = "github"  # GitHub or GitHub Enterprise
+    GIT = "git"  # any URL git can clone; started over the API
+
+
+SLUG_PREFIX: Mapping[Vcs, str] = {Vcs.HOSTED: "circleci", Vcs.GITHUB: "gh", Vcs.GIT: "circleci"}
+"""The first word of a project slug, `PREFIX/ORG/REPO` (spec 6.1)."""
+
+
+class TriggerKind(StrEnum):
+    """What started a pipeline; the API's trigger `type` (spec 4.1)."""
+
+    WEBHOOK = "webhook"
+    API = "api"
+    EXPLICIT = "explicit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    id: ProjectId
+    slug: str
+    vcs: Vcs
+    org: str
+    repo: str
+    git_url: str | None  # None for hosted ones
+    default_branch: str
+    created_at_ms: int
+
+    @property
+    def name(self) -> str:
+        """ORG/REPO, as people say it."""
+        return f"{self.org}/{self.repo}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """What the forge or git said about the head commit. Author and committer are claims, never used for trust."""
+
+    subject: str = ""
+    body: str = ""
+    author_name: str = ""
+    author_email: str = ""
+    author_login: str = ""
+    authored_at: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """An event that asks for a pipeline, as a door understood and verified it.
+
+    `semantic_key` says what it means ("push refs/heads/main BEFORE AFTER"): the same meaning under another delivery id is
+    the same trigger. `delivery_id` is the forge's. One of `branch` and `tag` is set.
+    """
+
+    project_id: ProjectId
+    kind: TriggerKind
+    semantic_key: str
+    delivery_id: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    revision: str
+    base_revision: str | None = None
+    actor: str = ""  # the forge's or our login of who did it
+    commit: Commit = field(default_factory=Commit)
+    parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
+    is_fork: bool = False  # verified by the forge; decides on trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    id: UserId
+    name: str
+    is_admin: bool
+    sees_all_projects: bool

@@ -1,0 +1,282 @@
+"""Our options. Each is declared once, here: name, type, unit, default, help. Parser, help and example file follow from it.
+
+Values come from a TOML file and from the environment (`RONDO_WEB_PORT` for `web.port`; the environment wins).
+All that is wrong is told at once, one line each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appliance.errors import SettingsError
+
+Value = str | int | float | bool | tuple[str, ...] | Mapping[str, str]
+Kind = Literal["text", "integer", "number", "boolean", "list", "table"]
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `unit` is part of the help; `least` bounds numbers; `choices` bounds texts."""
+
+    name: str
+    kind: Kind
+    default: Value
+    help: str
+    unit: str = ""
+    least: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("data", "text", "/var/lib/rondo", "Folder of everything the appliance keeps: database, logs, repositories, keys."),
+    Option("web.host", "text", "127.0.0.1", "Address of the pages, the API and the webhooks. Put a TLS proxy before it to go public."),
+    Option("web.port", "integer", 8080, "Port of the pages; 0 takes a free one.", least=0),
+    Option("web.url", "text", "", "How people and forges reach the pages, e.g. https://ci.example.org. Empty: http://HOST:PORT."),
+    Option("web.webhook_limit", "integer", 25 * MIB, "Largest webhook body that is read.", "bytes", least=1024),
+    Option("web.session_days", "integer", 30, "How long a login on the pages lasts.", "days", least=1),
+    Option("web.logins_per_minute", "integer", 20, "Failed logins from one address after which it has to wait.", least=1),
+    Option("ssh.host", "text", "127.0.0.1", "Address of the SSH door: git push, and shells in running jobs."),
+    Option("ssh.port", "integer", 2222, "Port of the SSH door; 0 takes a free one.", least=0),
+    Option("ssh.name", "text", "", "Host name shown in ssh commands and git URLs. Empty: the host of web.url."),
+    Option("ssh.login_timeout", "number", 30.0, "Time to log in after connecting.", "seconds", least=1),
+    Option("ssh.idle_limit", "number", 7200.0, "A shell without input or output is closed after this.", "seconds", least=10),
+    Option("ssh.sessions_per_user", "integer", 20, "Shells that one user may have open at once.", least=1),
+    Option("docker.url", "text", "", "Docker engine: unix:///path or tcp://host:port. Empty: DOCKER_HOST, else the usual socket."),
+    Option("docker.enabled", "boolean", True, "Run docker jobs. Off: they wait for ever, so only for tests and local demos."),
+    Option("docker.environment_in_steps", "boolean", False, "Let steps see the `environment` of the primary container's docker entry."),
+    Option("docker.pull_timeout", "number", 1800.0, "Longest pull of one image.", "seconds", least=1),
+    Option("docker.network", "text", "", "Docker network of all jobs. Empty: one of our own without traffic between jobs."),
+    Option("docker.machine_image", "text", "", "Image that stands in for `machine: true` jobs. Empty: such jobs fail with a message."),
+    Option("local.enabled", "boolean", False, "Run jobs as processes of this host, without isolation: for demos and trusted teams only."),
+    Option("local.takes", "text", "machine", "Which jobs go there when it is enabled.", choices=("machine", "all")),
+    Option("images", "table", {}, 'Image aliases: pattern = image ("cimg/python:*" = "registry.local/python:3.12"). First match wins.'),
+    Option("jobs.mounts", "list", (), 'Host paths shown read-only in every job: "/etc/ssl/certs:/etc/ssl/certs".'),
+    Option("jobs.environment", "table", {}, "Environment variables of every job, below all that its project or config sets."),
+    Option("jobs.cpus", "number", 0.0, "CPUs that running jobs may use in all. 0: those of this machine.", "CPUs", least=0),
+    Option("jobs.memory", "integer", 0, "Memory that running jobs may use in all. 0: this machine's.", "bytes", least=0),
+    Option("jobs.at_once", "integer", 16, "Nodes that run at once at most.", least=1),
+    Option("jobs.default_class", "text", "medium", "Resource class of jobs that name none."),
+    Option("jobs.longest", "number", 18000.0, "A node is ended after this.", "seconds", least=1),
+    Option("jobs.grace", "number", 10.0, "Between SIGTERM and SIGKILL when a step is stopped.", "seconds", least=0),
+    Option("jobs.log_limit", "integer", 4 * GIB, "Largest log of one step; past it the step is stopped.", "bytes", least=1024),
+    Option("jobs.skip_ci", "boolean", True, "Honour [skip ci] and [ci skip] in the head commit's message."),
+    Option("github.api", "text", "https://api.github.com", "Base of GitHub's API; of GitHub Enterprise: https://HOST/api/v3."),
+    Option("github.token", "text", "", "Token for commit statuses. Better in the environment: RONDO_GITHUB_TOKEN."),
+    Option("git.timeout", "number", 600.0, "Longest git operation of the server.", "seconds", least=1),
+    Option("git.largest_config", "integer", 4 * MIB, "Largest .circleci/config.yml that is read.", "bytes", least=1024),
+    Option("orbs.mirror", "text", "", "Folder of packed orbs, laid out NAMESPACE/NAME/VERSION.yml. Empty: none."),
+    Option("disk.floor", "integer", 256 * MIB, "No new job starts with less free room in the data folder.", "bytes", least=0),
+    Option("drain.longest", "number", 30.0, "After SIGTERM: how long to wait for answers in flight. Jobs run on and are found again.", "seconds", least=0),
+    Option("log.level", "text", "info", "What goes to standard error.", choices=("debug", "info", "warning", "error")),
+)  # fmt: skip
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+class Settings:
+    """Read-only values by name: `settings.text("web.host")`. Asking for an undeclared one is a bug."""
+
+    def __init__(self, values: Mapping[str, Value] | None = None) -> None:
+        self._values: dict[str, Value] = {option.name: option.default for option in OPTIONS}
+        for name, value in (values or {}).items():
+            assert name in _BY_NAME, name
+            self._values[name] = value
+
+    def text(self, name: str) -> str:
+        value = self._values[name]
+        assert isinstance(value, str), name
+        return value
+
+    def integer(self, name: str) -> int:
+        value = self._values[name]
+        assert isinstance(value, int), name
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._values[name]
+        assert isinstance(value, int | float), name
+        return float(value)
+
+    def is_on(self, name: str) -> bool:
+        value = self._values[name]
+        assert isinstance(value, bool), name
+        return value
+
+    def items(self, name: str) -> tuple[str, ...]:
+        value = self._values[name]
+        assert isinstance(value, tuple), name
+        return value
+
+    def table(self, name: str) -> Mapping[str, str]:
+        value = self._values[name]
+        assert isinstance(value, Mapping), name
+        return value
+
+    def replaced(self, **changes: Value) -> Settings:
+        """A copy with changes; `web__port=0` stands for `web.port`."""
+        return Settings({**self._values, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """The settings from `path` (None: no file) and the environment. Raises SettingsError with every problem at once."""
+    problems: list[str] = []
+    values: dict[str, Value] = {}
+    if path is not None:
+        _from_file(path, values, problems)
+    _from_environment(environment, values, problems)
+    if problems:
+        raise SettingsError(problems)
+    return Settings(values)
+
+
+def _from_file(path: Path, values: dict[str, Value], problems: list[str]) -> None:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        problems.append(f"{path}: there is no such file; make one from config.example.toml")
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read: {error}")
+        return
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}: not valid TOML: {error}")
+        return
+    for name, value in _flat(document):
+        option = _BY_NAME.get(name)
+        if option is None:
+            problems.append(f"{path}: unknown option {name}{_did_you_mean(name)}")
+        else:
+            _take(option, value, str(path), values, problems)
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    """Dotted names and values; the tables that are options themselves stay whole."""
+    found: list[tuple[str, object]] = []
+    for key, value in table.items():
+        name = prefix + key
+        if isinstance(value, dict) and name not in _BY_NAME:
+            found += _flat(value, name + ".")
+        else:
+            found.append((name, value))
+    return found
+
+
+def _from_environment(environment: Mapping[str, str], values: dict[str, Value], problems: list[str]) -> None:
+    by_variable = {variable_of(option): option for option in OPTIONS}
+    for variable, text in sorted(environment.items()):
+        option = by_variable.get(variable)
+        if option is not None:
+            _take(option, _parsed(option, text), variable, values, problems)
+        elif variable.startswith("RONDO_") and variable not in ("RONDO_CONFIG",):
+            near = difflib.get_close_matches(variable, by_variable, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"environment: unknown option {variable}{hint}")
+
+
+def variable_of(option: Option) -> str:
+    return "RONDO_" + option.name.upper().replace(".", "_")
+
+
+def _parsed(option: Option, text: str) -> object:
+    """An environment variable's text as the option's type, or the text itself when it does not fit."""
+    if option.kind == "text":
+        return text
+    if option.kind == "boolean":
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _take(option: Option, value: object, where: str, values: dict[str, Value], problems: list[str]) -> None:
+    try:
+        values[option.name] = _checked(option, value)
+    except ValueError as error:
+        problems.append(f"{where}: {option.name} {error}")
+
+
+def _checked(option: Option, value: object) -> Value:
+    """The value as the option's type, or ValueError saying what it must be."""
+    if option.kind in ("integer", "number"):
+        return _checked_number(option, value)
+    if option.kind == "boolean" and isinstance(value, bool):
+        return value
+    if option.kind == "text" and isinstance(value, str):
+        if option.choices and value not in option.choices:
+            raise ValueError(f"must be one of {', '.join(option.choices)}, not {value!r}")
+        return value
+    if option.kind == "list" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if option.kind == "table" and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+        return dict(value)
+    raise ValueError(f"must be {_KIND_WORDS[option.kind]}, not {value!r}")
+
+
+def _checked_number(option: Option, value: object) -> Value:
+    if isinstance(value, bool) or not isinstance(value, int if option.kind == "integer" else int | float):
+        raise ValueError(f"must be {_KIND_WORDS[option.kind]}{_in_unit(option)}, not {value!r}")
+    if option.least is not None and value < option.least:
+        raise ValueError(f"must be at least {option.least:g}{_in_unit(option)}, not {value!r}")
+    return value
+
+
+_KIND_WORDS = {
+    "text": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "list": "a list of texts",
+    "table": "a table of texts",
+}
+
+
+def _in_unit(option: Option) -> str:
+    return f" ({option.unit})" if option.unit else ""
+
+
+def _did_you_mean(name: str) -> str:
+    near = difflib.get_close_matches(name, _BY_NAME, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def example_file() -> str:
+    """The text of config.example.toml: every option with its help and its default, commented out."""
+    lines = [
+        "# Every option of Rondo with its default. Remove a '#' to change one; `rondo serve --config FILE` reads it.",
+        "# Each can come from the environment as well: RONDO_WEB_PORT for port in [web].",
+        "# Made from appliance/settings.py by `make example`.",
+    ]
+    section = ""
+    for option in OPTIONS:
+        head, _, last = option.name.rpartition(".")
+        if option.kind == "table" and not head:
+            lines += ["", *_help_lines(option), f"[{option.name}]"]
+            section = option.name
+            continue
+        if head != section:
+            lines += ["", f"[{head}]"]
+            section = head
+        lines += ["", *_help_lines(option), f"# {last} = {_toml(option.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _help_lines(option: Option) -> list[str]:
+    extra = f" [{option.unit}]" if option.unit else ""
+    extra += f" One of: {', '.join(option.choices)}." if option.choices else ""
+    return [f"# {option.help}{extra}"]
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, Mapping):
+        return "{}"
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

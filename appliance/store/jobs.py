@@ -1,0 +1,392 @@
+"""Jobs, their nodes (parallel copies), the nodes' steps, and who visited them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from dataclasses import dataclass
+
+from appliance.errors import NotFound
+from appliance.language import plan as plans
+from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, User, WorkflowId
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A row of `jobs` without its plan, which `plan_of` reads."""
+
+    id: JobId
+    workflow_id: WorkflowId
+    project_id: ProjectId
+    number: int | None  # None for what never runs steps: approvals, no-ops
+    position: int
+    name: str
+    type: str
+    status: JobStatus
+    message: str
+    approved_by: str | None
+    created_at_ms: int
+    queued_at_ms: int | None
+    started_at_ms: int | None
+    stopped_at_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    job_id: JobId
+    index: int
+    status: NodeStatus
+    executor: str
+    sandbox: str | None
+    cpus: float
+    memory_bytes: int
+    message: str
+    started_at_ms: int | None
+    stopped_at_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    job_id: JobId
+    index: int
+    position: int
+    kind: str
+    name: str
+    status: StepStatus
+    exit_code: int | None
+    is_background: bool
+    message: str
+    started_at_ms: int | None
+    stopped_at_ms: int | None
+
+
+_JOB = (
+    "id, workflow_id, project_id, number, position, name, type, status, message, approved_by,"
+    " created_at_ms, queued_at_ms, started_at_ms, stopped_at_ms"
+)
+
+
+def add(
+    tx: Tx,
+    workflow_id: WorkflowId,
+    project_id: ProjectId,
+    position: int,
+    plan: plans.Job,
+    status: JobStatus,
+    now_ms: int,
+) -> JobId:
+    """Make a job with its waiting nodes; only jobs that run steps get a number."""
+    job_id = JobId(str(uuid.uuid4()))
+    has_nodes = plan.type is plans.JobType.BUILD
+    tx.execute(
+        "INSERT INTO jobs (id, workflow_id, project_id, number, position, name, type, status, plan, created_at_ms)"
+        " VALUES (:id, :workflow, :project, CASE WHEN :numbered THEN (SELECT coalesce(max(number), 0) + 1 FROM jobs) END,"
+        " :position, :name, :type, :status, :plan, :now)",
+        {
+            "id": job_id,
+            "workflow": workflow_id,
+            "project": project_id,
+            "numbered": has_nodes,
+            "position": position,
+            "name": plan.name,
+            "type": plan.type,
+            "status": status,
+            "plan": json.dumps(plans.dump_job(plan)),
+            "now": now_ms,
+        },
+    )
+    for index in range(plan.parallelism if has_nodes else 0):
+        tx.execute(
+            "INSERT INTO nodes (job_id, idx, status) VALUES (:job, :index, 'waiting')", {"job": job_id, "index": index}
+        )
+    return job_id
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=JobId(row["id"]),
+        workflow_id=WorkflowId(row["workflow_id"]),
+        project_id=ProjectId(row["project_id"]),
+        number=row["number"],
+        position=row["position"],
+        name=row["name"],
+        type=row["type"],
+        status=JobStatus(row["status"]),
+        message=row["message"],
+        approved_by=row["approved_by"],
+        created_at_ms=row["created_at_ms"],
+        queued_at_ms=row["queued_at_ms"],
+        started_at_ms=row["started_at_ms"],
+        stopped_at_ms=row["stopped_at_ms"],
+    )
+
+
+def by_id(tx: Tx, job_id: JobId) -> Job:
+    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    if row is None:
+        raise NotFound("Job not found")
+    return _job(row)
+
+
+def by_number(tx: Tx, number: int) -> Job:
+    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE number = :number", {"number": number}).fetchone()
+    if row is None:
+        raise NotFound("Job not found")
+    return _job(row)
+
+
+def of_workflow(tx: Tx, workflow_id: WorkflowId) -> list[Job]:
+    rows = tx.execute(f"SELECT {_JOB} FROM jobs WHERE workflow_id = :id ORDER BY position", {"id": workflow_id})
+    return [_job(row) for row in rows]
+
+
+def of_pipeline(tx: Tx, pipeline_id: PipelineId) -> list[Job]:
+    """Every job of every workflow of a pipeline."""
+    rows = tx.execute(
+        f"SELECT {_JOB} FROM jobs WHERE workflow_id IN (SELECT id FROM workflows WHERE pipeline_id = :id)"
+        " ORDER BY workflow_id, position",
+        {"id": pipeline_id},
+    )
+    return [_job(row) for row in rows]
+
+
+def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
+    row = tx.execute("SELECT plan FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    if row is None:
+        raise NotFound("Job not found")
+    return plans.load_job(json.loads(row["plan"]))
+
+
+def waiting(tx: Tx, limit: int) -> list[tuple[Job, Node]]:
+    """Nodes that could start, oldest first."""
+    rows = tx.execute(
+        f"SELECT {', '.join('jobs.' + name.strip() for name in _JOB.split(','))}, nodes.idx, nodes.status AS node_status"
+        " FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
+        " WHERE jobs.status IN ('not_running', 'running') AND nodes.status = 'waiting'"
+        " ORDER BY jobs.queued_at_ms, jobs.number, nodes.idx LIMIT :limit",
+        {"limit": limit},
+    ).fetchall()
+    return [
+        (
+            _job(row),
+            Node(
+                job_id=JobId(row["id"]),
+                index=row["idx"],
+                status=NodeStatus(row["node_status"]),
+                executor="",
+                sandbox=None,
+                cpus=0,
+                memory_bytes=0,
+                message="",
+                started_at_ms=None,
+                stopped_at_ms=None,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: str = "") -> None:
+    """Change a job's status and the time that goes with it. A done job stays as it is."""
+    tx.execute(
+        "UPDATE jobs SET status = :status, message = CASE WHEN :message = '' THEN message ELSE :message END,"
+        " queued_at_ms = CASE WHEN :status = 'not_running' THEN :now ELSE queued_at_ms END,"
+        " started_at_ms = CASE WHEN :status = 'running' THEN :now ELSE started_at_ms END,"
+        " stopped_at_ms = CASE WHEN :done THEN :now ELSE NULL END WHERE id = :id",
+        {"id": job_id, "status": status, "now": now_ms, "message": message, "done": status.is_done},
+    )
+
+
+def set_approved(tx: Tx, job_id: JobId, who: str) -> None:
+    tx.execute("UPDATE jobs SET approved_by = :who WHERE id = :id", {"id": job_id, "who": who})
+
+
+def _node(row: sqlite3.Row) -> Node:
+    return Node(
+        job_id=JobId(row["job_id"]),
+        index=row["idx"],
+        status=NodeStatus(row["status"]),
+        executor=row["executor"],
+        sandbox=row["sandbox"],
+        cpus=row["cpus"],
+        memory_bytes=row["memory_bytes"],
+        message=row["message"],
+        started_at_ms=row["started_at_ms"],
+        stopped_at_ms=row["stopped_at_ms"],
+    )
+
+
+def node(tx: Tx, job_id: JobId, index: int) -> Node:
+    row = tx.execute(
+        "SELECT * FROM nodes WHERE job_id = :job AND idx = :index", {"job": job_id, "index": index}
+    ).fetchone()
+    if row is None:
+        raise NotFound("Job not found")
+    return _node(row)
+
+
+def nodes_of(tx: Tx, job_id: JobId) -> list[Node]:
+    return [_node(row) for row in tx.execute("SELECT * FROM nodes WHERE job_id = :job ORDER BY idx", {"job": job_id})]
+
+
+def running_nodes(tx: Tx) -> list[Node]:
+    return [_node(row) for row in tx.execute("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms")]
+
+
+def start_node(
+    tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float, memory_bytes: int, now_ms: int
+) -> bool:
+    """Claim a waiting node; False when somebody has it already."""
+    changed = tx.execute(
+        "UPDATE nodes SET status = 'running', executor = :executor, cpus = :cpus, memory_bytes = :memory,"
+        " started_at_ms = :now WHERE job_id = :job AND idx = :index AND status = 'waiting'",
+        {"job": job_id, "index": index, "executor": executor, "cpus": cpus, "memory": memory_bytes, "now": now_ms},
+    )
+    return changed.rowcount == 1
+
+
+def set_sandbox(tx: Tx, job_id: JobId, index: int, ref: str) -> None:
+    tx.execute(
+        "UPDATE nodes SET sandbox = :ref WHERE job_id = :job AND idx = :index",
+        {"job": job_id, "index": index, "ref": ref},
+    )
+
+
+def end_node(tx: Tx, job_id: JobId, index: int, status: NodeStatus, message: str, now_ms: int) -> bool:
+    """End a node; False when it had ended already."""
+    changed = tx.execute(
+        "UPDATE nodes SET status = :status, message = :message, stopped_at_ms = :now"
+        " WHERE job_id = :job AND idx = :index AND status IN ('waiting', 'running')",
+        {"job": job_id, "index": index, "status": status, "message": message, "now": now_ms},
+    )
+    return changed.rowcount == 1
+
+
+def add_step(tx: Tx, job_id: JobId, index: int, position: int, kind: str, name: str, *, is_background: bool) -> None:
+    tx.execute(
+        "INSERT INTO steps (job_id, idx, position, kind, name, status, is_background)"
+        " VALUES (:job, :index, :position, :kind, :name, 'waiting', :background)",
+        {
+            "job": job_id,
+            "index": index,
+            "position": position,
+            "kind": kind,
+            "name": name,
+            "background": is_background,
+        },
+    )
+
+
+def steps_of(tx: Tx, job_id: JobId, index: int) -> list[Step]:
+    rows = tx.execute(
+        "SELECT * FROM steps WHERE job_id = :job AND idx = :index ORDER BY position", {"job": job_id, "index": index}
+    )
+    return [
+        Step(
+            job_id=JobId(row["job_id"]),
+            index=row["idx"],
+            position=row["position"],
+            kind=row["kind"],
+            name=row["name"],
+            status=StepStatus(row["status"]),
+            exit_code=row["exit_code"],
+            is_background=bool(row["is_background"]),
+            message=row["message"],
+            started_at_ms=row["started_at_ms"],
+            stopped_at_ms=row["stopped_at_ms"],
+        )
+        for row in rows
+    ]
+
+
+def start_step(tx: Tx, job_id: JobId, index: int, position: int, now_ms: int) -> None:
+    """A step begins; beginning it again after a restart keeps its first time."""
+    tx.execute(
+        "UPDATE steps SET status = 'running', started_at_ms = coalesce(started_at_ms, :now)"
+        " WHERE job_id = :job AND idx = :index AND position = :position AND status IN ('waiting', 'running')",
+        {"job": job_id, "index": index, "position": position, "now": now_ms},
+    )
+
+
+def end_step(
+    tx: Tx,
+    job_id: JobId,
+    index: int,
+    position: int,
+    status: StepStatus,
+    now_ms: int,
+    *,
+    exit_code: int | None = None,
+    message: str = "",
+) -> None:
+    """End a step; one that has ended stays as it is."""
+    tx.execute(
+        "UPDATE steps SET status = :status, exit_code = :code, message = :message,"
+        " stopped_at_ms = CASE WHEN started_at_ms IS NULL THEN NULL ELSE :now END"
+        " WHERE job_id = :job AND idx = :index AND position = :position AND status IN ('waiting', 'running')",
+        {
+            "job": job_id,
+            "index": index,
+            "position": position,
+            "status": status,
+            "code": exit_code,
+            "message": message,
+            "now": now_ms,
+        },
+    )
+
+
+def end_open_steps(tx: Tx, job_id: JobId, index: int, running_as: StepStatus, now_ms: int) -> None:
+    """At a node's end: what still runs ends as `running_as`, what never began is skipped."""
+    for step in steps_of(tx, job_id, index):
+        status = running_as if step.status is StepStatus.RUNNING else StepStatus.SKIPPED
+        end_step(tx, job_id, index, step.position, status, now_ms)
+
+
+def enter(tx: Tx, job_id: JobId, index: int, user: User, address: str, command: str, now_ms: int) -> int:
+    """Record that somebody entered a job over SSH; the id goes to `leave`."""
+    row = tx.execute(
+        "INSERT INTO visits (job_id, idx, user_id, user_name, address, command, entered_at_ms)"
+        " VALUES (:job, :index, :user, :name, :address, :command, :now) RETURNING id",
+        {
+            "job": job_id,
+            "index": index,
+            "user": user.id,
+            "name": user.name,
+            "address": address,
+            "command": command,
+            "now": now_ms,
+        },
+    ).fetchone()
+    return int(row["id"])
+
+
+def leave(tx: Tx, visit_id: int, now_ms: int) -> None:
+    tx.execute("UPDATE visits SET left_at_ms = :now WHERE id = :id", {"id": visit_id, "now": now_ms})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    index: int
+    user_name: str
+    address: str
+    command: str
+    entered_at_ms: int
+    left_at_ms: int | None
+
+
+def visits_of(tx: Tx, job_id: JobId) -> list[Visit]:
+    rows = tx.execute("SELECT * FROM visits WHERE job_id = :job ORDER BY entered_at_ms", {"job": job_id})
+    return [
+        Visit(
+            index=row["idx"],
+            user_name=row["user_name"],
+            address=row["address"],
+            command=row["command"],
+            entered_at_ms=row["entered_at_ms"],
+            left_at_ms=row["left_at_ms"],
+        )
+        for row in rows
+    ]

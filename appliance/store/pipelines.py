@@ -1,0 +1,290 @@
+"""Triggers, pipelines and workflows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from appliance.errors import NotFound
+from appliance.model import (
+    Commit,
+    PipelineId,
+    PipelineState,
+    ProjectId,
+    Trigger,
+    TriggerKind,
+    WorkflowId,
+    WorkflowStatus,
+)
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What the compiler, or reading the config, had to say; `type` as in the API (spec 4.1)."""
+
+    type: str
+    kind: str  # error | deprecated | bad_habit | warning
+    message: str
+    line: int | None = None
+    column: int | None = None
+    text: str = ""  # with the caret line, for people
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    id: PipelineId
+    project_id: ProjectId
+    number: int
+    state: PipelineState
+    trigger: Trigger
+    is_trusted: bool
+    source: str
+    compiled: str
+    values: Mapping[str, Any]
+    problems: tuple[Problem, ...]
+    created_at_ms: int
+    updated_at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    id: WorkflowId
+    pipeline_id: PipelineId
+    name: str
+    status: WorkflowStatus
+    workspace_id: str
+    started_by: str
+    canceled_by: str | None
+    created_at_ms: int
+    stopped_at_ms: int | None
+
+
+@dataclass(frozen=True)
+class OpenTrigger:
+    id: int
+    trigger: Trigger
+
+
+def dump_trigger(trigger: Trigger) -> str:
+    return json.dumps(asdict(trigger))
+
+
+def load_trigger(text: str) -> Trigger:
+    data = json.loads(text)
+    data["kind"] = TriggerKind(data["kind"])
+    data["commit"] = Commit(**data["commit"])
+    return Trigger(**data)
+
+
+def add_trigger(tx: Tx, trigger: Trigger, now_ms: int, *, is_skipped: bool = False) -> int | None:
+    """Write a trigger down; None when the same delivery or the same meaning is there already."""
+    row = tx.execute(
+        "INSERT INTO triggers (project_id, delivery_id, semantic_key, event, state, accepted_at_ms)"
+        " VALUES (:project, :delivery, :key, :event, :state, :now) ON CONFLICT DO NOTHING RETURNING id",
+        {
+            "project": trigger.project_id,
+            "delivery": trigger.delivery_id,
+            "key": trigger.semantic_key,
+            "event": dump_trigger(trigger),
+            "state": "skipped" if is_skipped else "open",
+            "now": now_ms,
+        },
+    ).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def oldest_open_trigger(tx: Tx, after: int = 0) -> OpenTrigger | None:
+    row = tx.execute(
+        "SELECT id, event FROM triggers WHERE state = 'open' AND id > :after ORDER BY id LIMIT 1", {"after": after}
+    ).fetchone()
+    return None if row is None else OpenTrigger(row["id"], load_trigger(row["event"]))
+
+
+def close_trigger(tx: Tx, trigger_id: int, pipeline_id: PipelineId) -> None:
+    tx.execute(
+        "UPDATE triggers SET state = 'done', pipeline_id = :pipeline WHERE id = :id",
+        {"id": trigger_id, "pipeline": pipeline_id},
+    )
+
+
+def is_trigger_open(tx: Tx, trigger_id: int) -> bool:
+    row = tx.execute("SELECT state FROM triggers WHERE id = :id", {"id": trigger_id}).fetchone()
+    return row is not None and row["state"] == "open"
+
+
+def pipeline_of_trigger(tx: Tx, trigger_id: int) -> PipelineId | None:
+    """The pipeline that a trigger became; None while it is still open."""
+    row = tx.execute("SELECT pipeline_id FROM triggers WHERE id = :id", {"id": trigger_id}).fetchone()
+    return None if row is None or row["pipeline_id"] is None else PipelineId(row["pipeline_id"])
+
+
+def add_pipeline(
+    tx: Tx,
+    trigger: Trigger,
+    *,
+    state: PipelineState,
+    source: str,
+    compiled: str,
+    values: Mapping[str, Any],
+    problems: Sequence[Problem],
+    now_ms: int,
+    number: int | None = None,
+    pipeline_id: PipelineId | None = None,
+) -> Pipeline:
+    """Make a pipeline. Its trust is fixed here, once: what the forge verified not to be a fork is trusted."""
+    pipeline = Pipeline(
+        id=pipeline_id or PipelineId(str(uuid.uuid4())),
+        project_id=trigger.project_id,
+        number=next_number(tx, trigger.project_id) if number is None else number,
+        state=state,
+        trigger=trigger,
+        is_trusted=not trigger.is_fork,
+        source=source,
+        compiled=compiled,
+        values=values,
+        problems=tuple(problems),
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+    tx.execute(
+        "INSERT INTO pipelines (id, project_id, number, state, event, branch, is_trusted, source, compiled,"
+        " pipeline_values, problems, created_at_ms, updated_at_ms) VALUES (:id, :project, :number, :state, :event, :branch,"
+        " :trusted, :source, :compiled, :values, :problems, :now, :now)",
+        {
+            "id": pipeline.id,
+            "project": pipeline.project_id,
+            "number": pipeline.number,
+            "state": state,
+            "event": dump_trigger(trigger),
+            "branch": trigger.branch,
+            "trusted": pipeline.is_trusted,
+            "source": source,
+            "compiled": compiled,
+            "values": json.dumps(dict(values)),
+            "problems": json.dumps([asdict(problem) for problem in problems]),
+            "now": now_ms,
+        },
+    )
+    return pipeline
+
+
+def next_number(tx: Tx, project_id: ProjectId) -> int:
+    """Take the next pipeline number of a project."""
+    row = tx.execute(
+        "UPDATE projects SET last_pipeline_number = last_pipeline_number + 1 WHERE id = :id RETURNING last_pipeline_number",
+        {"id": project_id},
+    ).fetchone()
+    return int(row["last_pipeline_number"])
+
+
+def _pipeline(row: sqlite3.Row) -> Pipeline:
+    return Pipeline(
+        id=PipelineId(row["id"]),
+        project_id=ProjectId(row["project_id"]),
+        number=row["number"],
+        state=PipelineState(row["state"]),
+        trigger=load_trigger(row["event"]),
+        is_trusted=bool(row["is_trusted"]),
+        source=row["source"],
+        compiled=row["compiled"],
+        values=json.loads(row["pipeline_values"]),
+        problems=tuple(Problem(**problem) for problem in json.loads(row["problems"])),
+        created_at_ms=row["created_at_ms"],
+        updated_at_ms=row["updated_at_ms"],
+    )
+
+
+def pipeline(tx: Tx, pipeline_id: PipelineId) -> Pipeline:
+    row = tx.execute("SELECT * FROM pipelines WHERE id = :id", {"id": pipeline_id}).fetchone()
+    if row is None:
+        raise NotFound("Pipeline not found")
+    return _pipeline(row)
+
+
+def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
+    row = tx.execute(
+        "SELECT * FROM pipelines WHERE project_id = :project AND number = :number",
+        {"project": project_id, "number": number},
+    ).fetchone()
+    if row is None:
+        raise NotFound("Pipeline not found")
+    return _pipeline(row)
+
+
+def recent_pipelines(
+    tx: Tx,
+    project_ids: Sequence[ProjectId],
+    *,
+    branch: str | None = None,
+    before_ms: int | None = None,
+    limit: int = 30,
+) -> list[Pipeline]:
+    """The newest pipelines of some projects, newest first; `before_ms` pages on."""
+    rows = tx.execute(
+        "SELECT * FROM pipelines WHERE project_id IN (SELECT value FROM json_each(:projects))"
+        " AND (:branch IS NULL OR branch = :branch) AND (:before IS NULL OR created_at_ms < :before)"
+        " ORDER BY created_at_ms DESC, number DESC LIMIT :limit",
+        {"projects": json.dumps(project_ids), "branch": branch, "before": before_ms, "limit": limit},
+    )
+    return [_pipeline(row) for row in rows]
+
+
+def add_workflow(tx: Tx, pipeline_id: PipelineId, name: str, started_by: str, now_ms: int) -> WorkflowId:
+    workflow_id = WorkflowId(str(uuid.uuid4()))
+    tx.execute(
+        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, created_at_ms)"
+        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :now)",
+        {
+            "id": workflow_id,
+            "pipeline": pipeline_id,
+            "name": name,
+            "workspace": str(uuid.uuid4()),
+            "by": started_by,
+            "now": now_ms,
+        },
+    )
+    return workflow_id
+
+
+def _workflow(row: sqlite3.Row) -> Workflow:
+    return Workflow(
+        id=WorkflowId(row["id"]),
+        pipeline_id=PipelineId(row["pipeline_id"]),
+        name=row["name"],
+        status=WorkflowStatus(row["status"]),
+        workspace_id=row["workspace_id"],
+        started_by=row["started_by"],
+        canceled_by=row["canceled_by"],
+        created_at_ms=row["created_at_ms"],
+        stopped_at_ms=row["stopped_at_ms"],
+    )
+
+
+def workflow(tx: Tx, workflow_id: WorkflowId) -> Workflow:
+    row = tx.execute("SELECT * FROM workflows WHERE id = :id", {"id": workflow_id}).fetchone()
+    if row is None:
+        raise NotFound("Workflow not found")
+    return _workflow(row)
+
+
+def workflows_of(tx: Tx, pipeline_id: PipelineId) -> list[Workflow]:
+    rows = tx.execute(
+        "SELECT * FROM workflows WHERE pipeline_id = :id ORDER BY created_at_ms, rowid", {"id": pipeline_id}
+    )
+    return [_workflow(row) for row in rows]
+
+
+def set_workflow_status(tx: Tx, workflow_id: WorkflowId, status: WorkflowStatus, now_ms: int) -> None:
+    tx.execute(
+        "UPDATE workflows SET status = :status, stopped_at_ms = :stopped WHERE id = :id",
+        {"id": workflow_id, "status": status, "stopped": now_ms if status.is_done else None},
+    )
+
+
+def set_canceled_by(tx: Tx, workflow_id: WorkflowId, who: str) -> None:
+    tx.execute("UPDATE workflows SET canceled_by = :who WHERE id = :id", {"id": workflow_id, "who": who})

@@ -1,0 +1,164 @@
+"""Projects, their secrets, and the refs of hosted repositories."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Mapping
+
+from appliance.crypto import SecretBox
+from appliance.errors import Conflict, NotFound
+from appliance.model import SLUG_PREFIX, Project, ProjectId, User, Vcs
+from appliance.store.database import Tx
+
+_SLUG_PREFIXES = ("circleci/", "gh/", "github/", "bb/", "bitbucket/")
+
+
+def add(tx: Tx, *, org: str, repo: str, vcs: Vcs, git_url: str | None, default_branch: str, now_ms: int) -> Project:
+    """Make a project. Raises Conflict when ORG/REPO is taken."""
+    project = Project(
+        id=ProjectId(str(uuid.uuid4())),
+        slug=f"{SLUG_PREFIX[vcs]}/{org}/{repo}",
+        vcs=vcs,
+        org=org,
+        repo=repo,
+        git_url=git_url,
+        default_branch=default_branch,
+        created_at_ms=now_ms,
+    )
+    try:
+        tx.execute(
+            "INSERT INTO projects (id, slug, vcs, org, repo, git_url, default_branch, created_at_ms)"
+            " VALUES (:id, :slug, :vcs, :org, :repo, :git_url, :default_branch, :created_at_ms)",
+            vars(project),
+        )
+    except sqlite3.IntegrityError:
+        raise Conflict(f"there is a project {org}/{repo} already") from None
+    return project
+
+
+def _project(row: sqlite3.Row) -> Project:
+    return Project(
+        id=ProjectId(row["id"]),
+        slug=row["slug"],
+        vcs=Vcs(row["vcs"]),
+        org=row["org"],
+        repo=row["repo"],
+        git_url=row["git_url"],
+        default_branch=row["default_branch"],
+        created_at_ms=row["created_at_ms"],
+    )
+
+
+def by_id(tx: Tx, project_id: ProjectId) -> Project:
+    row = tx.execute("SELECT * FROM projects WHERE id = :id", {"id": project_id}).fetchone()
+    if row is None:
+        raise NotFound("Project not found.")
+    return _project(row)
+
+
+def find(tx: Tx, slug: str) -> Project:
+    """The project that `slug` names: `PREFIX/ORG/REPO` with any known prefix, or `ORG/REPO`. Raises NotFound."""
+    name = slug.strip("/").removesuffix(".git")
+    for prefix in _SLUG_PREFIXES:
+        if name.startswith(prefix) and name.count("/") == 2:
+            name = name.removeprefix(prefix)
+            break
+    org, _, repo = name.partition("/")
+    row = tx.execute(
+        "SELECT * FROM projects WHERE org = :org COLLATE NOCASE AND repo = :repo COLLATE NOCASE",
+        {"org": org, "repo": repo},
+    ).fetchone()
+    if row is None:
+        raise NotFound("Project not found.")
+    return _project(row)
+
+
+def all_of(tx: Tx, user: User | None = None) -> list[Project]:
+    """Every project, or those `user` may see, by name."""
+    if user is None or user.is_admin or user.sees_all_projects:
+        rows = tx.execute("SELECT * FROM projects ORDER BY org, repo")
+    else:
+        rows = tx.execute(
+            "SELECT projects.* FROM projects JOIN members ON members.project_id = projects.id"
+            " WHERE members.user_id = :user ORDER BY org, repo",
+            {"user": user.id},
+        )
+    return [_project(row) for row in rows]
+
+
+def may_enter(tx: Tx, user: User, project_id: ProjectId) -> bool:
+    """Whether `user` may see and use a project."""
+    if user.is_admin or user.sees_all_projects:
+        return True
+    row = tx.execute(
+        "SELECT 1 FROM members WHERE user_id = :user AND project_id = :project",
+        {"user": user.id, "project": project_id},
+    ).fetchone()
+    return row is not None
+
+
+def find_for(tx: Tx, user: User, slug: str) -> Project:
+    """Like `find`; NotFound too when `user` may not see it, so that strangers learn nothing."""
+    project = find(tx, slug)
+    if not may_enter(tx, user, project.id):
+        raise NotFound("Project not found.")
+    return project
+
+
+def set_webhook_secret(tx: Tx, box: SecretBox, project_id: ProjectId, secret: str) -> None:
+    tx.execute(
+        "UPDATE projects SET webhook_secret = :secret WHERE id = :id",
+        {"id": project_id, "secret": box.seal(secret, f"webhook/{project_id}")},
+    )
+
+
+def webhook_secret(tx: Tx, box: SecretBox, project_id: ProjectId) -> str | None:
+    row = tx.execute("SELECT webhook_secret FROM projects WHERE id = :id", {"id": project_id}).fetchone()
+    if row is None or row["webhook_secret"] is None:
+        return None
+    return box.open(row["webhook_secret"], f"webhook/{project_id}")
+
+
+def set_secret(tx: Tx, box: SecretBox, project_id: ProjectId, name: str, value: str, now_ms: int) -> None:
+    """Set a project environment variable."""
+    tx.execute(
+        "INSERT INTO secrets (project_id, name, value, created_at_ms) VALUES (:project, :name, :value, :now)"
+        " ON CONFLICT (project_id, name) DO UPDATE SET value = excluded.value, created_at_ms = excluded.created_at_ms",
+        {"project": project_id, "name": name, "value": box.seal(value, f"secret/{project_id}/{name}"), "now": now_ms},
+    )
+
+
+def remove_secret(tx: Tx, project_id: ProjectId, name: str) -> bool:
+    found = tx.execute(
+        "DELETE FROM secrets WHERE project_id = :project AND name = :name", {"project": project_id, "name": name}
+    )
+    return found.rowcount > 0
+
+
+def secrets(tx: Tx, box: SecretBox, project_id: ProjectId) -> Mapping[str, str]:
+    """Every environment variable of a project, in plain text. Only for runs the project trusts."""
+    rows = tx.execute(
+        "SELECT name, value FROM secrets WHERE project_id = :project ORDER BY name", {"project": project_id}
+    )
+    return {row["name"]: box.open(row["value"], f"secret/{project_id}/{row['name']}") for row in rows}
+
+
+def hosted_refs(tx: Tx, project_id: ProjectId) -> dict[str, str]:
+    """Ref to revision, as of the last push that was turned into triggers."""
+    rows = tx.execute("SELECT ref, revision FROM hosted_refs WHERE project_id = :project", {"project": project_id})
+    return {row["ref"]: row["revision"] for row in rows}
+
+
+def set_hosted_ref(tx: Tx, project_id: ProjectId, ref: str, revision: str | None) -> None:
+    """Remember a hosted repository's ref; None forgets it (the ref was deleted)."""
+    if revision is None:
+        tx.execute(
+            "DELETE FROM hosted_refs WHERE project_id = :project AND ref = :ref", {"project": project_id, "ref": ref}
+        )
+        return
+    tx.execute(
+        "INSERT INTO hosted_refs (project_id, ref, revision) VALUES (:project, :ref, :revision)"
+        " ON CONFLICT (project_id, ref) DO UPDATE SET revision = excluded.revision",
+        {"project": project_id, "ref": ref, "revision": revision},
+    )
