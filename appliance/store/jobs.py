@@ -199,6 +199,23 @@ def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: s
     )
 
 
+def set_message(tx: Tx, job_id: JobId, message: str) -> None:
+    tx.execute("UPDATE jobs SET message = :message WHERE id = :id", {"id": job_id, "message": message})
+
+
+def requires_of(tx: Tx, workflow_id: WorkflowId) -> dict[JobId, tuple[plans.Require, ...]]:
+    """What each job of a workflow requires, without loading the steps."""
+    rows = tx.execute(
+        "SELECT id, json_extract(plan, '$.requires') AS requires FROM jobs WHERE workflow_id = :id", {"id": workflow_id}
+    )
+    return {
+        JobId(row["id"]): tuple(
+            plans.Require(job=item["job"], statuses=tuple(item["statuses"])) for item in json.loads(row["requires"])
+        )
+        for row in rows
+    }
+
+
 def set_approved(tx: Tx, job_id: JobId, who: str) -> None:
     tx.execute("UPDATE jobs SET approved_by = :who WHERE id = :id", {"id": job_id, "who": who})
 

@@ -1,0 +1,303 @@
+"""The transactions of the engine. Each is one function of `tx`: it reads, lets `rules` decide, and writes. None waits.
+
+Most return `Changed`: whom to wake. After any change of a job, `_settle` lets the rest of its workflow follow, so no
+other code has to think about what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from appliance.engine import rules
+from appliance.errors import Conflict
+from appliance.language import plan as plans
+from appliance.model import (
+    JobId,
+    JobStatus,
+    NodeStatus,
+    PipelineId,
+    PipelineState,
+    ProjectId,
+    StepStatus,
+    Trigger,
+    Vcs,
+    WorkflowId,
+)
+from appliance.store import jobs, outbox, pipelines, projects
+from appliance.store.database import Tx
+
+
+@dataclass
+class Changed:
+    """The things that a transaction changed."""
+
+    project: ProjectId | None = None
+    pipeline: PipelineId | None = None
+    workflows: set[WorkflowId] = field(default_factory=set)
+    jobs: set[JobId] = field(default_factory=set)
+    canceled: set[JobId] = field(default_factory=set)
+
+    def topics(self) -> list[str]:
+        """The bell's topics for these changes."""
+        return [
+            *([f"project:{self.project}"] if self.project else []),
+            *([f"pipeline:{self.pipeline}"] if self.pipeline else []),
+            *(f"workflow:{workflow}" for workflow in sorted(self.workflows)),
+            *(f"job:{job}" for job in sorted(self.jobs)),
+            *(f"cancel:{job}" for job in sorted(self.canceled)),
+        ]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    trigger_id: int
+    is_skipped: bool
+
+
+def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accepted | None:
+    """Write an event down; None when it is here already. `[skip ci]` events are kept, so that a retry is one too."""
+    message = f"{trigger.commit.subject}\n{trigger.commit.body}"
+    is_skipped = honour_skip_ci and not trigger.is_fork and rules.says_skip(message)
+    trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=is_skipped)
+    return None if trigger_id is None else Accepted(trigger_id, is_skipped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A pipeline as intake worked it out. `plan` is None when there are errors among the problems."""
+
+    pipeline_id: PipelineId
+    number: int
+    source: str
+    compiled: str
+    values: Mapping[str, object]
+    problems: Sequence[pipelines.Problem]
+    plan: plans.Plan | None
+
+
+def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now_ms: int) -> Changed | None:
+    """Turn an open trigger into a pipeline with its workflows and jobs; None when that has happened already."""
+    if not pipelines.is_trigger_open(tx, trigger_id):
+        return None
+    pipeline = pipelines.add_pipeline(
+        tx,
+        trigger,
+        state=PipelineState.ERRORED if draft.plan is None else PipelineState.CREATED,
+        source=draft.source,
+        compiled=draft.compiled,
+        values=draft.values,
+        problems=draft.problems,
+        now_ms=now_ms,
+        number=draft.number,
+        pipeline_id=draft.pipeline_id,
+    )
+    changed = Changed(project=trigger.project_id, pipeline=pipeline.id)
+    for workflow in draft.plan.workflows if draft.plan else ():
+        _add_workflow(tx, pipeline, workflow, changed, now_ms)
+    pipelines.close_trigger(tx, trigger_id, pipeline.id)
+    return changed
+
+
+def _add_workflow(tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, changed: Changed, now_ms: int) -> None:
+    workflow_id = pipelines.add_workflow(tx, pipeline.id, plan.name, pipeline.trigger.actor, now_ms)
+    changed.workflows.add(workflow_id)
+    for position, job in enumerate(plan.jobs):
+        changed.jobs.add(jobs.add(tx, workflow_id, pipeline.project_id, position, job, JobStatus.BLOCKED, now_ms))
+    _settle(tx, workflow_id, changed, now_ms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A node that the scheduler took, with what its run needs to know."""
+
+    job: jobs.Job
+    index: int
+    plan: plans.Job
+    executor: str
+    cpus: float
+    memory_bytes: int
+
+
+def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
+    """Claim a node and lay out its steps; None when it is not to be had any more."""
+    job = jobs.by_id(tx, claim.job.id)
+    if job.status not in (JobStatus.NOT_RUNNING, JobStatus.RUNNING):
+        return None
+    if not jobs.start_node(
+        tx,
+        job.id,
+        claim.index,
+        executor=claim.executor,
+        cpus=claim.cpus,
+        memory_bytes=claim.memory_bytes,
+        now_ms=now_ms,
+    ):
+        return None
+    _lay_out_steps(tx, claim)
+    jobs.start_step(tx, job.id, claim.index, 0, now_ms)
+    changed = _changed_by(tx, job)
+    if job.status is JobStatus.NOT_RUNNING:
+        _set_job(tx, job, JobStatus.RUNNING, now_ms)
+    _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
+def _lay_out_steps(tx: Tx, claim: Claim) -> None:
+    jobs.add_step(tx, claim.job.id, claim.index, 0, "environment", "Spin up environment", is_background=False)
+    for position, step in enumerate(claim.plan.steps, 1):
+        is_background = isinstance(step, plans.Run) and step.background
+        jobs.add_step(
+            tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnd:
+    position: int
+    status: StepStatus
+    exit_code: int | None = None
+    message: str = ""
+
+
+def advance(tx: Tx, job_id: JobId, index: int, ended: Sequence[StepEnd], started: int | None, now_ms: int) -> None:
+    """End some steps of a node and start the next one: one transaction, since each costs a disk write."""
+    for end in ended:
+        jobs.end_step(tx, job_id, index, end.position, end.status, now_ms, exit_code=end.exit_code, message=end.message)
+    if started is not None:
+        jobs.start_step(tx, job_id, index, started, now_ms)
+
+
+def finish_node(
+    tx: Tx, job_id: JobId, index: int, status: NodeStatus, message: str, ended: Sequence[StepEnd], now_ms: int
+) -> Changed:
+    """End a node with its last steps; the job and the workflow follow. A node that has ended stays as it is."""
+    job = jobs.by_id(tx, job_id)
+    changed = _changed_by(tx, job)
+    advance(tx, job_id, index, ended, None, now_ms)
+    if not jobs.end_node(tx, job_id, index, status, message, now_ms):
+        return changed
+    jobs.end_open_steps(tx, job_id, index, StepStatus(status.value), now_ms)
+    ended_as = rules.job_status(node.status for node in jobs.nodes_of(tx, job_id))
+    if ended_as is not None and not job.status.is_done:
+        _set_job(tx, job, ended_as, now_ms, message)
+    _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
+def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
+    """End a job that can never run here."""
+    job = jobs.by_id(tx, job_id)
+    changed = _changed_by(tx, job)
+    if job.status is JobStatus.NOT_RUNNING:
+        _end_nodes(tx, job_id, NodeStatus.FAILED, now_ms)
+        _set_job(tx, job, JobStatus.FAILED, now_ms, message)
+        _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
+def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
+    """Say on a waiting job why it waits; None when it says so already."""
+    job = jobs.by_id(tx, job_id)
+    if job.message == message or job.status is not JobStatus.NOT_RUNNING:
+        return None
+    jobs.set_message(tx, job_id, message)
+    return _changed_by(tx, job)
+
+
+def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> Changed:
+    """Cancel every job that has not ended. A workflow that has ended stays as it is. Raises NotFound."""
+    workflow = pipelines.workflow(tx, workflow_id)
+    changed = Changed(pipeline=workflow.pipeline_id, workflows={workflow_id})
+    if workflow.status.is_done:
+        return changed
+    pipelines.set_canceled_by(tx, workflow_id, who)
+    for job in jobs.of_workflow(tx, workflow_id):
+        _cancel(tx, job, changed, now_ms)
+    _settle(tx, workflow_id, changed, now_ms)
+    return changed
+
+
+def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
+    """Cancel one job that has not ended. Raises NotFound."""
+    job = jobs.by_id(tx, job_id)
+    changed = _changed_by(tx, job)
+    _cancel(tx, job, changed, now_ms, f"canceled by {who}")
+    _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
+def approve(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
+    """Raises NotFound, or Conflict when the job does not wait for an approval."""
+    job = jobs.by_id(tx, job_id)
+    if job.status is not JobStatus.ON_HOLD:
+        raise Conflict("Job is not waiting for approval.")
+    changed = _changed_by(tx, job)
+    jobs.set_approved(tx, job_id, who)
+    _set_job(tx, job, JobStatus.SUCCESS, now_ms)
+    _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
+def _cancel(tx: Tx, job: jobs.Job, changed: Changed, now_ms: int, message: str = "") -> None:
+    """The rows say canceled at once; the runner sees it and ends what still moves."""
+    if job.status.is_done:
+        return
+    changed.jobs.add(job.id)
+    changed.canceled.add(job.id)
+    _end_nodes(tx, job.id, NodeStatus.CANCELED, now_ms)
+    _set_job(tx, job, JobStatus.CANCELED, now_ms, message)
+
+
+def _end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
+    for node in jobs.nodes_of(tx, job_id):
+        if jobs.end_node(tx, job_id, node.index, status, "", now_ms):
+            jobs.end_open_steps(tx, job_id, node.index, StepStatus(status.value), now_ms)
+
+
+def _changed_by(tx: Tx, job: jobs.Job) -> Changed:
+    workflow = pipelines.workflow(tx, job.workflow_id)
+    return Changed(project=job.project_id, pipeline=workflow.pipeline_id, workflows={workflow.id}, jobs={job.id})
+
+
+def _settle(tx: Tx, workflow_id: WorkflowId, changed: Changed, now_ms: int) -> None:
+    """Let what follows follow: blocked jobs of the workflow, then the workflow's own status."""
+    rows = jobs.of_workflow(tx, workflow_id)
+    requires = jobs.requires_of(tx, workflow_id)
+    facts = [rules.JobFact(row.name, row.type, row.status, requires[row.id]) for row in rows]
+    following = rules.unblocked(facts)
+    for row in rows:
+        if row.name in following:
+            changed.jobs.add(row.id)
+            _set_job(tx, row, following[row.name], now_ms)
+    workflow = pipelines.workflow(tx, workflow_id)
+    statuses = [following.get(row.name, row.status) for row in rows]
+    status = rules.workflow_status(statuses, is_canceled=workflow.canceled_by is not None)
+    if status is not workflow.status:
+        changed.workflows.add(workflow_id)
+        pipelines.set_workflow_status(tx, workflow_id, status, now_ms)
+
+
+def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str = "") -> None:
+    """Change a job's status and write down what the forge should hear of it."""
+    jobs.set_status(tx, job.id, status, now_ms, message)
+    said = rules.commit_state(status)
+    if said is None:
+        return
+    project = projects.by_id(tx, job.project_id)
+    if project.vcs is not Vcs.GITHUB:
+        return
+    state, description = said
+    workflow = pipelines.workflow(tx, job.workflow_id)
+    pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
+    name = job.name if job.type == plans.JobType.BUILD else f"{workflow.name}/{job.name}"
+    path = f"/jobs/{job.number}" if job.number else f"/pipelines/{project.slug}/{pipeline.number}"
+    letter = {
+        "project": project.id,
+        "revision": pipeline.trigger.revision,
+        "context": f"ci/circleci: {name}",
+        "state": state,
+        "description": description,
+        "path": path,
+    }
+    outbox.add(tx, "commit_status", letter, now_ms)

@@ -1,0 +1,144 @@
+"""What follows from what: pure functions over statuses (spec 1.9, 4.2). No time, no rows, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from appliance.language.plan import JobType, Require, Step, When
+from appliance.model import JobStatus, NodeStatus, StepStatus, WorkflowStatus
+
+
+@dataclass(frozen=True)
+class JobFact:
+    """What the rules need to know of a job."""
+
+    name: str
+    type: str
+    status: JobStatus
+    requires: tuple[Require, ...] = ()
+
+
+def unblocked(jobs: Sequence[JobFact]) -> Mapping[str, JobStatus]:
+    """The new statuses that follow for blocked jobs, to a fixpoint: a no-op that ends frees others at once."""
+    status = {job.name: job.status for job in jobs}
+    changed: dict[str, JobStatus] = {}
+    is_moving = True
+    while is_moving:
+        is_moving = False
+        for job in jobs:
+            if status[job.name] is not JobStatus.BLOCKED:
+                continue
+            following = _following(job, status)
+            if following is not None:
+                status[job.name] = changed[job.name] = following
+                is_moving = True
+    return changed
+
+
+def _following(job: JobFact, status: Mapping[str, JobStatus]) -> JobStatus | None:
+    """What a blocked job becomes; None while it has to wait. One requirement that can't be met any more decides."""
+    met = [_is_met(require, status[require.job]) for require in job.requires]
+    if False in met:
+        return JobStatus.NOT_RUN
+    if None in met:
+        return None
+    if job.type == JobType.BUILD:
+        return JobStatus.NOT_RUNNING
+    if job.type == JobType.APPROVAL:
+        return JobStatus.ON_HOLD
+    return JobStatus.SUCCESS
+
+
+def _is_met(require: Require, status: JobStatus) -> bool | None:
+    """True or False once the required job has ended, None before."""
+    return status.required_as in require.statuses if status.is_done else None
+
+
+# The first that occurs wins.
+_WORST_NODE = (
+    (NodeStatus.INFRASTRUCTURE_FAIL, JobStatus.INFRASTRUCTURE_FAIL),
+    (NodeStatus.TIMEDOUT, JobStatus.TIMEDOUT),
+    (NodeStatus.FAILED, JobStatus.FAILED),
+    (NodeStatus.CANCELED, JobStatus.CANCELED),
+)
+
+
+def job_status(nodes: Iterable[NodeStatus]) -> JobStatus | None:
+    """How a job ended by its nodes; None while one of them has not. A failing node does not stop its siblings."""
+    statuses = set(nodes)
+    if not all(status.is_done for status in statuses):
+        return None
+    return next((job for node, job in _WORST_NODE if node in statuses), JobStatus.SUCCESS)
+
+
+_FAILURES = frozenset({JobStatus.FAILED, JobStatus.TIMEDOUT, JobStatus.INFRASTRUCTURE_FAIL})
+
+
+def workflow_status(jobs: Iterable[JobStatus], *, is_canceled: bool) -> WorkflowStatus:
+    """The status of a workflow by its jobs (spec 4.2; order of the ended ones from there)."""
+    statuses = set(jobs)
+    if not all(status.is_done for status in statuses):
+        return _going_status(statuses)
+    if JobStatus.UNAUTHORIZED in statuses:
+        return WorkflowStatus.UNAUTHORIZED
+    if is_canceled or (JobStatus.CANCELED in statuses and not statuses & _FAILURES):
+        return WorkflowStatus.CANCELED
+    if statuses & _FAILURES:
+        return WorkflowStatus.FAILED
+    if statuses == {JobStatus.NOT_RUN}:
+        return WorkflowStatus.NOT_RUN
+    return WorkflowStatus.SUCCESS
+
+
+def _going_status(statuses: set[JobStatus]) -> WorkflowStatus:
+    if statuses & _FAILURES:
+        return WorkflowStatus.FAILING
+    if statuses & {JobStatus.RUNNING, JobStatus.NOT_RUNNING}:
+        return WorkflowStatus.RUNNING
+    if JobStatus.QUEUED in statuses:
+        return WorkflowStatus.QUEUED
+    if JobStatus.ON_HOLD in statuses:
+        return WorkflowStatus.ON_HOLD
+    return WorkflowStatus.RUNNING
+
+
+def should_run(step: Step, *, has_failed: bool) -> bool:
+    """Whether a step runs after what came before it (spec 1.8); after a cancel or the job's time limit nothing does."""
+    if step.when is When.ALWAYS:
+        return True
+    return has_failed is (step.when is When.ON_FAIL)
+
+
+def node_status(steps: Iterable[StepStatus]) -> NodeStatus:
+    """How a node ended by its foreground steps."""
+    statuses = set(steps)
+    if StepStatus.INFRASTRUCTURE_FAIL in statuses:
+        return NodeStatus.INFRASTRUCTURE_FAIL
+    if StepStatus.TIMEDOUT in statuses:
+        return NodeStatus.TIMEDOUT
+    return NodeStatus.FAILED if StepStatus.FAILED in statuses else NodeStatus.SUCCESS
+
+
+def says_skip(message: str) -> bool:
+    """Whether a commit message asks for no pipeline: within its first 250 characters (spec 4.3)."""
+    head = message[:250].lower()
+    return "[skip ci]" in head or "[ci skip]" in head
+
+
+_COMMIT_STATES = {
+    JobStatus.SUCCESS: ("success", "Your tests passed"),
+    JobStatus.FAILED: ("failure", "Your tests failed"),
+    JobStatus.TIMEDOUT: ("failure", "Your tests timed out"),
+    JobStatus.CANCELED: ("error", "Your tests were canceled"),
+    JobStatus.INFRASTRUCTURE_FAIL: ("error", "The job was lost; it is not the code's fault"),
+    JobStatus.UNAUTHORIZED: ("error", "The job may not use one of its contexts"),
+    JobStatus.ON_HOLD: ("pending", "Waits for approval"),
+    JobStatus.NOT_RUNNING: ("pending", "Waits for room to run"),
+    JobStatus.RUNNING: ("pending", "Runs"),
+}
+
+
+def commit_state(status: JobStatus) -> tuple[str, str] | None:
+    """The forge's state and description for a job's status; None when there is nothing to say (spec 7.2)."""
+    return _COMMIT_STATES.get(status)
