@@ -61,7 +61,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("images", "table", {}, 'Image aliases: pattern = image ("cimg/python:*" = "registry.local/python:3.12"). First match wins.'),
     Option("jobs.mounts", "list", (), 'Host paths shown read-only in every job: "/etc/ssl/certs:/etc/ssl/certs".'),
     Option("jobs.environment", "table", {}, "Environment variables of every job, below all that its project or config sets."),
-    Option("jobs.cpus", "number", 0.0, "CPUs that running jobs may use in all. 0: those of this machine.", "CPUs", least=0),
+    Option("jobs.cpus", "number", 0.0, "CPUs that running jobs may claim in all. 0: twice those of this machine, since jobs often wait.", "CPUs", least=0),
     Option("jobs.memory", "integer", 0, "Memory that running jobs may use in all. 0: this machine's.", "bytes", least=0),
     Option("jobs.at_once", "integer", 16, "Nodes that run at once at most.", least=1),
     Option("jobs.default_class", "text", "medium", "Resource class of jobs that name none."),

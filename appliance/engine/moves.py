@@ -147,9 +147,7 @@ def _lay_out_steps(tx: Tx, claim: Claim) -> None:
     jobs.add_step(tx, claim.job.id, claim.index, 0, "environment", "Spin up environment", is_background=False)
     for position, step in enumerate(claim.plan.steps, 1):
         is_background = isinstance(step, plans.Run) and step.background
-        jobs.add_step(
-            tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background
-        )
+        jobs.add_step(tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ moment: a new reader re-attaches and goes on at the byte where the old one stopp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,7 +112,7 @@ class Sandbox(Protocol):
     def ref(self) -> str:
         """What `reattach` and `remove` take; fits in a row; no secret."""
 
-    def run(self, command: Command, offset: int = 0) -> AsyncIterator[bytes | Exit]:
+    def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
         """Start `command` unless its id was started before, and follow its output from byte `offset`.
 
         Yields chunks of output (stdout and stderr in the order written, never empty, at most 256 KiB), then one Exit.

@@ -1,0 +1,18 @@
+"""One file a step kind."""
+
+from __future__ import annotations
+
+from appliance.language import plan as plans
+from appliance.steps import checkout, run, unsupported
+from appliance.steps.base import NodeView, Outcome
+
+
+async def perform(step: plans.Step, node: NodeView) -> Outcome:
+    """Do a step. Raises SandboxLost and SandboxError from the sandbox, VcsError from the source."""
+    match step:
+        case plans.Run():
+            return await run.perform(step, node)
+        case plans.Checkout():
+            return await checkout.perform(step, node)
+        case _:
+            return await unsupported.perform(step, node)

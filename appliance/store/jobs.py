@@ -66,6 +66,7 @@ _JOB = (
     "id, workflow_id, project_id, number, position, name, type, status, message, approved_by,"
     " created_at_ms, queued_at_ms, started_at_ms, stopped_at_ms"
 )
+_JOBS_JOB = ", ".join(f"jobs.{column.strip()}" for column in _JOB.split(","))
 
 
 def add(
@@ -162,7 +163,7 @@ def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
 def waiting(tx: Tx, limit: int) -> list[tuple[Job, Node]]:
     """Nodes that could start, oldest first."""
     rows = tx.execute(
-        f"SELECT {', '.join('jobs.' + name.strip() for name in _JOB.split(','))}, nodes.idx, nodes.status AS node_status"
+        f"SELECT {_JOBS_JOB}, nodes.idx, nodes.status AS node_status"
         " FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
         " WHERE jobs.status IN ('not_running', 'running') AND nodes.status = 'waiting'"
         " ORDER BY jobs.queued_at_ms, jobs.number, nodes.idx LIMIT :limit",
@@ -236,9 +237,7 @@ def _node(row: sqlite3.Row) -> Node:
 
 
 def node(tx: Tx, job_id: JobId, index: int) -> Node:
-    row = tx.execute(
-        "SELECT * FROM nodes WHERE job_id = :job AND idx = :index", {"job": job_id, "index": index}
-    ).fetchone()
+    row = tx.execute("SELECT * FROM nodes WHERE job_id = :job AND idx = :index", {"job": job_id, "index": index}).fetchone()
     if row is None:
         raise NotFound("Job not found")
     return _node(row)
@@ -252,9 +251,7 @@ def running_nodes(tx: Tx) -> list[Node]:
     return [_node(row) for row in tx.execute("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms")]
 
 
-def start_node(
-    tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float, memory_bytes: int, now_ms: int
-) -> bool:
+def start_node(tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float, memory_bytes: int, now_ms: int) -> bool:
     """Claim a waiting node; False when somebody has it already."""
     changed = tx.execute(
         "UPDATE nodes SET status = 'running', executor = :executor, cpus = :cpus, memory_bytes = :memory,"

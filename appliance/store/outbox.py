@@ -31,9 +31,7 @@ def due(tx: Tx, now_ms: int, limit: int = 20) -> list[Letter]:
         "SELECT * FROM outbox WHERE state = 'due' AND due_at_ms <= :now ORDER BY due_at_ms, id LIMIT :limit",
         {"now": now_ms, "limit": limit},
     )
-    return [
-        Letter(id=row["id"], kind=row["kind"], body=json.loads(row["body"]), attempts=row["attempts"]) for row in rows
-    ]
+    return [Letter(id=row["id"], kind=row["kind"], body=json.loads(row["body"]), attempts=row["attempts"]) for row in rows]
 
 
 def sent(tx: Tx, letter_id: int) -> None:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from appliance.errors import NotFound
@@ -79,6 +79,11 @@ def load_trigger(text: str) -> Trigger:
     data["kind"] = TriggerKind(data["kind"])
     data["commit"] = Commit(**data["commit"])
     return Trigger(**data)
+
+
+def with_commit(trigger: Trigger, commit: Commit) -> Trigger:
+    """The trigger with what git knows of its commit."""
+    return replace(trigger, commit=commit)
 
 
 def add_trigger(tx: Tx, trigger: Trigger, now_ms: int, *, is_skipped: bool = False) -> int | None:
@@ -273,9 +278,7 @@ def workflow(tx: Tx, workflow_id: WorkflowId) -> Workflow:
 
 
 def workflows_of(tx: Tx, pipeline_id: PipelineId) -> list[Workflow]:
-    rows = tx.execute(
-        "SELECT * FROM workflows WHERE pipeline_id = :id ORDER BY created_at_ms, rowid", {"id": pipeline_id}
-    )
+    rows = tx.execute("SELECT * FROM workflows WHERE pipeline_id = :id ORDER BY created_at_ms, rowid", {"id": pipeline_id})
     return [_workflow(row) for row in rows]
 
 

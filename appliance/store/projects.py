@@ -138,9 +138,7 @@ def remove_secret(tx: Tx, project_id: ProjectId, name: str) -> bool:
 
 def secrets(tx: Tx, box: SecretBox, project_id: ProjectId) -> Mapping[str, str]:
     """Every environment variable of a project, in plain text. Only for runs the project trusts."""
-    rows = tx.execute(
-        "SELECT name, value FROM secrets WHERE project_id = :project ORDER BY name", {"project": project_id}
-    )
+    rows = tx.execute("SELECT name, value FROM secrets WHERE project_id = :project ORDER BY name", {"project": project_id})
     return {row["name"]: box.open(row["value"], f"secret/{project_id}/{row['name']}") for row in rows}
 
 
@@ -153,9 +151,7 @@ def hosted_refs(tx: Tx, project_id: ProjectId) -> dict[str, str]:
 def set_hosted_ref(tx: Tx, project_id: ProjectId, ref: str, revision: str | None) -> None:
     """Remember a hosted repository's ref; None forgets it (the ref was deleted)."""
     if revision is None:
-        tx.execute(
-            "DELETE FROM hosted_refs WHERE project_id = :project AND ref = :ref", {"project": project_id, "ref": ref}
-        )
+        tx.execute("DELETE FROM hosted_refs WHERE project_id = :project AND ref = :ref", {"project": project_id, "ref": ref})
         return
     tx.execute(
         "INSERT INTO hosted_refs (project_id, ref, revision) VALUES (:project, :ref, :revision)"

@@ -1,0 +1,66 @@
+"""The variables of a job (spec 1.13, 3.1), lowest precedence first."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from appliance.language import plan as plans
+from appliance.model import Project
+from appliance.store import jobs, pipelines
+
+
+def for_steps(
+    *,
+    everywhere: Mapping[str, str],
+    secrets: Mapping[str, str],
+    built_in: Mapping[str, str],
+    job: plans.Job,
+) -> dict[str, str]:
+    """What the user's steps see; `run` adds its own on top. Contexts will stand between secrets and built-ins."""
+    return {**everywhere, **secrets, **built_in, **job.environment}
+
+
+def built_in(
+    *,
+    project: Project,
+    pipeline: pipelines.Pipeline,
+    workflow: pipelines.Workflow,
+    job: jobs.Job,
+    plan: plans.Job,
+    index: int,
+    git_url: str,
+    web_url: str,
+) -> dict[str, str]:
+    """The `CIRCLE_*` variables. Those that do not apply are absent, not empty."""
+    trigger = pipeline.trigger
+    values = {
+        "CI": "true",
+        "CIRCLECI": "true",
+        "CIRCLE_BRANCH": trigger.branch,
+        "CIRCLE_TAG": trigger.tag,
+        "CIRCLE_SHA1": trigger.revision,
+        "CIRCLE_BUILD_NUM": str(job.number),
+        "CIRCLE_BUILD_URL": f"{web_url}/jobs/{job.number}",
+        "CIRCLE_JOB": job.name,
+        "CIRCLE_NODE_INDEX": str(index),
+        "CIRCLE_NODE_TOTAL": str(plan.parallelism),
+        "CIRCLE_WORKING_DIRECTORY": plan.working_directory,
+        "CIRCLE_WORKFLOW_ID": workflow.id,
+        "CIRCLE_WORKFLOW_JOB_ID": job.id,
+        "CIRCLE_WORKFLOW_WORKSPACE_ID": workflow.workspace_id,
+        "CIRCLE_PIPELINE_ID": pipeline.id,
+        "CIRCLE_ORGANIZATION_ID": _organization_id(project.org),
+        "CIRCLE_PROJECT_ID": project.id,
+        "CIRCLE_PROJECT_USERNAME": project.org,
+        "CIRCLE_PROJECT_REPONAME": project.repo,
+        "CIRCLE_REPOSITORY_URL": git_url,
+        "CIRCLE_USERNAME": trigger.actor or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _organization_id(org: str) -> str:
+    """There are no organisations in the store: the same name gives the same id everywhere."""
+
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rondo:organization:{org.lower()}"))

@@ -1,0 +1,143 @@
+"""One supervised command: its output into the log, a watch over its silence and its size, and what its end means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from appliance.clock import Clock
+from appliance.engine import placement
+from appliance.engine.logs import LogWriter
+from appliance.engine.workshop import Limits
+from appliance.errors import DiskFull, RondoError, SandboxError
+from appliance.executors.base import Command, Exit, Sandbox
+from appliance.model import StepStatus
+from appliance.steps.base import Outcome
+
+log = logging.getLogger(__name__)
+
+_ROOM_AGAIN_S = 2.0  # between two looks whether a full disk has room again
+
+
+class StepLog:
+    """A step's log as its step writes it: rings for its readers, and waits for room on a full disk.
+
+    The job goes on meanwhile: its supervisor keeps all that was not taken yet.
+    """
+
+    def __init__(self, writer: LogWriter, ring: Callable[[], None]) -> None:
+        self.writer = writer
+        self._ring = ring
+        self._may_say = not writer.is_resumed
+
+    async def say(self, text: str) -> None:
+        """Words of ours; not again what stands in the log from before a restart."""
+        if self._may_say:
+            await self._when_room(lambda: self.writer.say(text))
+
+    async def take(self, output: bytes) -> None:
+        self._may_say = True
+        await self._when_room(lambda: self.writer.write(output))
+
+    async def end_output(self) -> None:
+        self._may_say = True
+        await self._when_room(self.writer.flush)
+
+    async def _when_room(self, append: Callable[[], None]) -> None:
+        while True:
+            try:
+                append()
+            except DiskFull as error:
+                log.error("a full disk holds up a log", extra={"error": str(error)})
+                await asyncio.sleep(_ROOM_AGAIN_S)
+            else:
+                self._ring()
+                return
+
+
+class Follower:
+    """Runs one command in a sandbox, or goes on following it where the log ends."""
+
+    def __init__(self, sandbox: Sandbox, command: Command, step_log: StepLog, limits: Limits, clock: Clock) -> None:
+        self._sandbox = sandbox
+        self._command = command
+        self._log = step_log
+        self._limits = limits
+        self._clock = clock
+        self._heard_at = clock.monotonic_s()
+        self._was_silent = False
+        self._was_too_loud = False
+
+    async def follow(self, quiet_s: float, memory_bytes: int) -> Outcome:
+        """Follow to the end. `quiet_s`: longest time without output, for foreground commands.
+
+        Raises SandboxLost and SandboxError. Cancelling leaves the command alone.
+        """
+        ended: list[Exit | RondoError] = []
+
+        async def copy() -> None:
+            ended.append(await self._copy())
+            guard.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            guard = group.create_task(self._guard(quiet_s))
+            group.create_task(copy())
+        if isinstance(ended[0], RondoError):
+            raise ended[0]
+        return await self._outcome(ended[0], quiet_s, memory_bytes)
+
+    async def _copy(self) -> Exit | RondoError:
+        """Output into the log. A trouble is given back, not raised: the TaskGroup would wrap it."""
+        ended: Exit | None = None
+        try:
+            async with contextlib.aclosing(self._sandbox.run(self._command, self._log.writer.offset)) as output:
+                async for item in output:
+                    if isinstance(item, Exit):
+                        ended = item
+                        break
+                    self._heard_at = self._clock.monotonic_s()
+                    await self._log.take(item)
+                    await self._stop_when_too_loud()
+            await self._log.end_output()
+        except RondoError as error:
+            return error
+        return ended or SandboxError("the sandbox did not say how the command ended")
+
+    async def _guard(self, quiet_s: float) -> None:
+        """Stop the command when it has been silent for too long. A background one may be."""
+        while not self._command.background:
+            left_s = self._heard_at + quiet_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                self._was_silent = True
+                await self._kill()
+                return
+            await asyncio.sleep(left_s)
+
+    async def _stop_when_too_loud(self) -> None:
+        if self._log.writer.size > self._limits.log_bytes and not self._was_too_loud:
+            self._was_too_loud = True
+            await self._kill()
+
+    async def _kill(self) -> None:
+        with contextlib.suppress(SandboxError):  # who reads the output meets the same error
+            await self._sandbox.kill(self._command.id, self._limits.grace_s)
+
+    async def _outcome(self, ended: Exit, quiet_s: float, memory_bytes: int) -> Outcome:
+        if self._was_silent:
+            message = f"stopped: no output for {quiet_s:g} seconds (no_output_timeout)"
+            outcome = Outcome(StepStatus.TIMEDOUT, ended.code, message)
+        elif self._was_too_loud:
+            message = f"stopped: its log grew over {self._limits.log_bytes >> 20} MiB (jobs.log_limit)"
+            outcome = Outcome(StepStatus.FAILED, ended.code, message)
+        elif ended.code == 0:
+            return Outcome(StepStatus.SUCCESS, 0)
+        elif ended.out_of_memory:
+            gib = memory_bytes / placement.GIB
+            message = f"killed: out of memory, {gib:g} GiB (try a larger resource_class)"
+            outcome = Outcome(StepStatus.FAILED, ended.code, message)
+        else:
+            outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}")
+        await self._log.say(f"\n{outcome.message}\n")
+        return outcome

@@ -1,0 +1,228 @@
+"""From an accepted trigger to a pipeline: read the config at its commit, compile it in a thread, write all down at once.
+
+The oldest open trigger comes first. One whose repository can't be reached is tried again a few times while the others go
+on; after that the pipeline is there, `errored`, and says so: a push is never lost without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from appliance import language
+from appliance.bell import Bell
+from appliance.clock import Clock, rfc3339
+from appliance.engine import moves
+from appliance.errors import DiskFull, VcsError
+from appliance.language import plan as plans
+from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.store import pipelines, projects
+from appliance.store.database import Database
+from appliance.vcs.base import Provider
+
+log = logging.getLogger(__name__)
+
+CONFIG_PATH = ".circleci/config.yml"
+_LOOK_S = 5.0
+_RETRY_S = (1.0, 5.0, 20.0)  # waits between tries to reach a repository
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a repository gave for a trigger."""
+
+    source: str | None  # None: there is no config
+    trigger: Trigger  # with the commit filled in where the door did not know it
+
+
+class Intake:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        bell: Bell,
+        clock: Clock,
+        providers: Mapping[Vcs, Provider],
+        orbs: language.OrbSource | None,
+        git_url: Callable[[Project], str],
+        largest_config: int,
+    ) -> None:
+        self._db = db
+        self._bell = bell
+        self._clock = clock
+        self._providers = providers
+        self._orbs = orbs
+        self._git_url = git_url
+        self._largest_config = largest_config
+        self._numbers: dict[int, int] = {}  # trigger -> pipeline number taken for it, while it is being tried
+        self._tries: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Ends only by being cancelled."""
+        with self._bell.listen("triggers") as listener:
+            while True:
+                wait_s = await self._take_all()
+                await listener.wait(wait_s)
+
+    async def _take_all(self) -> float:
+        """Take every open trigger whose time has come; the seconds until the next look."""
+        after, wait_s = 0, _LOOK_S
+        while True:
+            open_trigger = await self._db.read(lambda tx: pipelines.oldest_open_trigger(tx, after))  # noqa: B023
+            if open_trigger is None:
+                return wait_s
+            left_s = self._not_before.get(open_trigger.id, 0) - self._clock.monotonic_s()
+            if left_s <= 0:
+                left_s = await self._take(open_trigger)
+            wait_s = min(wait_s, left_s) if left_s > 0 else wait_s
+            after = open_trigger.id
+
+    async def _take(self, open_trigger: pipelines.OpenTrigger) -> float:
+        """Make the pipeline of one trigger; the seconds until it should be tried again, 0 when it is done."""
+        project = await self._db.read(lambda tx: projects.by_id(tx, open_trigger.trigger.project_id))
+        try:
+            reading = await self._read(project, open_trigger.trigger)
+            draft = await self._draft(project, open_trigger.id, reading)
+        except VcsError as error:
+            tries = self._tries[open_trigger.id] = self._tries.get(open_trigger.id, 0) + 1
+            if tries <= len(_RETRY_S):
+                self._not_before[open_trigger.id] = self._clock.monotonic_s() + _RETRY_S[tries - 1]
+                return _RETRY_S[tries - 1]
+            reading = Reading(source="", trigger=open_trigger.trigger)
+            draft = await self._unreadable(project, open_trigger, str(error))
+        except DiskFull as error:
+            log.error("a full disk holds up a pipeline", extra={"error": str(error)})
+            return _RETRY_S[1]
+        await self._create(open_trigger.id, reading.trigger, draft)
+        return 0
+
+    async def _create(self, trigger_id: int, trigger: Trigger, draft: moves.Draft) -> None:
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves.create_pipeline(tx, trigger_id, trigger, draft, now_ms))
+        for notes in (self._numbers, self._tries, self._not_before):
+            notes.pop(trigger_id, None)
+        if changed is not None:
+            self._bell.ring("pipelines", "work", "outbox", *changed.topics())
+        log.info("pipeline created", extra={"number": draft.number, "errored": draft.plan is None})
+
+    async def _read(self, project: Project, trigger: Trigger) -> Reading:
+        provider = self._providers[project.vcs]
+        await provider.fetch(project, trigger.revision)
+        source = await provider.read_file(project, trigger.revision, CONFIG_PATH, self._largest_config)
+        if not trigger.commit.subject:
+            commit = await provider.commit(project, trigger.revision)
+            trigger = pipelines.with_commit(trigger, commit)
+        return Reading(source=source, trigger=trigger)
+
+    async def _number(self, trigger_id: int, project: Project) -> int:
+        """A pipeline's number is one of its values, so it is taken before the config is compiled."""
+        if trigger_id not in self._numbers:
+            self._numbers[trigger_id] = await self._db.write(lambda tx: pipelines.next_number(tx, project.id))
+        return self._numbers[trigger_id]
+
+    async def _draft(self, project: Project, trigger_id: int, reading: Reading) -> moves.Draft:
+        number = await self._number(trigger_id, project)
+        pipeline_id = PipelineId(str(uuid.uuid4()))
+        values = pipeline_values(project, reading.trigger, pipeline_id, number, self._git_url(project), self._clock.now_ms())
+        if reading.source is None:
+            return _errored(pipeline_id, number, values, "config-fetch", _no_config(project, reading.trigger))
+        source = reading.source
+        parameters = dict(reading.trigger.parameters)
+        compiled = await asyncio.to_thread(
+            language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=self._orbs
+        )
+        problems = [
+            pipelines.Problem(
+                type="config",
+                kind=str(problem.kind),
+                message=problem.message,
+                line=problem.line,
+                column=problem.column,
+                text=problem.render(source),
+            )
+            for problem in compiled.problems
+        ]
+        plan = compiled.plan
+        missing = _unsupported(plan) if plan is not None else []
+        return moves.Draft(
+            pipeline_id=pipeline_id,
+            number=number,
+            source=source,
+            compiled=await asyncio.to_thread(compiled.process) if plan is not None else "",
+            values=values,
+            problems=[*problems, *missing],
+            plan=None if missing else plan,
+        )
+
+    async def _unreadable(self, project: Project, open_trigger: pipelines.OpenTrigger, message: str) -> moves.Draft:
+        number = await self._number(open_trigger.id, project)
+        return _errored(PipelineId(str(uuid.uuid4())), number, {}, "config-fetch", message)
+
+
+def _no_config(project: Project, trigger: Trigger) -> str:
+    where = f"on branch {trigger.branch}" if trigger.branch else f"at tag {trigger.tag}"
+    return f"config file {CONFIG_PATH} could not be located {where} in repository {project.name}"
+
+
+def _errored(pipeline_id: PipelineId, number: int, values: Mapping[str, object], kind: str, message: str) -> moves.Draft:
+    problem = pipelines.Problem(type=kind, kind="error", message=message, text=message)
+    return moves.Draft(
+        pipeline_id=pipeline_id, number=number, source="", compiled="", values=values, problems=[problem], plan=None
+    )
+
+
+def _unsupported(plan: plans.Plan) -> list[pipelines.Problem]:
+    """What the language knows and the engine does not do yet: said at once, instead of being done wrong."""
+    found = []
+    if plan.is_setup:
+        found.append("setup: true (dynamic config) is not supported by Rondo yet")
+    kinds = {job.type for workflow in plan.workflows for job in workflow.jobs}
+    if kinds & {plans.JobType.LOCK, plans.JobType.UNLOCK}:
+        found.append("serial-group is not supported by Rondo yet")
+    return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
+
+
+_INTEGRATION = {Vcs.GITHUB: "github", Vcs.HOSTED: "", Vcs.GIT: ""}
+
+
+def pipeline_values(
+    project: Project, trigger: Trigger, pipeline_id: PipelineId, number: int, git_url: str, now_ms: int
+) -> dict[str, object]:
+    """The pipeline values of spec 3.2 that a push or an API call knows; the compiler has the others as null."""
+    event = "api" if trigger.kind is TriggerKind.API else "push"
+    is_default = trigger.branch == project.default_branch
+    return {
+        "pipeline.id": pipeline_id,
+        "pipeline.number": number,
+        "pipeline.integration_source": _INTEGRATION[project.vcs] or None,
+        "pipeline.project.slug": project.slug,
+        "pipeline.project.type": "github" if project.vcs is Vcs.GITHUB else "circleci",
+        "pipeline.project.git_url": git_url,
+        "pipeline.git.branch": trigger.branch or "",
+        "pipeline.git.tag": trigger.tag or "",
+        "pipeline.git.branch.is_default": is_default,
+        "pipeline.git.revision": trigger.revision,
+        "pipeline.git.base_revision": trigger.base_revision,
+        "pipeline.git.repo_url": git_url,
+        "pipeline.git.repo_owner": project.org,
+        "pipeline.git.repo_name": project.repo,
+        "pipeline.git.commit.url": trigger.commit.url or None,
+        "pipeline.git.commit.subject": trigger.commit.subject,
+        "pipeline.git.commit.body": trigger.commit.body,
+        "pipeline.git.commit.author_login": trigger.commit.author_login or None,
+        "pipeline.git.commit.author_name": trigger.commit.author_name,
+        "pipeline.git.commit.author_email": trigger.commit.author_email,
+        "pipeline.git.commit.author_date": trigger.commit.authored_at,
+        "pipeline.trigger.type": "api" if trigger.kind is TriggerKind.API else "webhook",
+        "pipeline.trigger.received_at": rfc3339(now_ms),
+        "pipeline.trigger_source": "api" if trigger.kind is TriggerKind.API else "webhook",
+        "pipeline.event.name": event,
+        "pipeline.event.action": event,
+        "pipeline.event.provider_login": trigger.actor,
+        "pipeline.config.file_path": CONFIG_PATH,
+        "pipeline.config.sha": trigger.revision,
+    }

@@ -1,0 +1,135 @@
+"""Where a job runs and how much of the machine it takes: executor, containers, CPUs and memory (spec 1.6)."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from appliance.executors.base import Container, Credentials, Mount, SandboxSpec
+from appliance.language import plan as plans
+
+GIB = 1 << 30
+
+CLASSES: Mapping[str, tuple[float, float]] = {
+    "small": (1, 2),
+    "medium": (2, 4),
+    "medium+": (3, 6),
+    "large": (4, 8),
+    "xlarge": (8, 16),
+    "2xlarge": (16, 32),
+    "2xlarge+": (20, 40),
+    "arm.medium": (2, 8),
+    "arm.large": (4, 16),
+    "arm.xlarge": (8, 32),
+    "arm.2xlarge": (16, 64),
+}
+"""CPUs and GiB of each class; `.gen2` and `.gen3` are the same sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """What this appliance can run, from the settings."""
+
+    has_docker: bool
+    has_local: bool
+    local_takes_all: bool
+    machine_image: str
+    default_class: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    executor: str
+    cpus: float
+    memory_bytes: int
+
+
+def place(job: plans.Job, places: Places) -> Placement | str:
+    """The executor and the room for a job, or a sentence why it can never run here."""
+    size = _size(job.resource_class or places.default_class, places)
+    if isinstance(size, str):
+        return size
+    executor = _executor(job, places)
+    if executor.startswith("!"):
+        return executor[1:]
+    return Placement(executor=executor, cpus=size[0], memory_bytes=int(size[1] * GIB))
+
+
+def _size(name: str, places: Places) -> tuple[float, float] | str:
+    plain = re.sub(r"\.gen[23]$", "", name)
+    size = CLASSES.get(plain)
+    if size is None and "/" in name:  # a self-hosted runner's own class
+        size = CLASSES.get(places.default_class)
+    return size or f"there is no resource class {name} here; known are {', '.join(CLASSES)}"
+
+
+def _executor(job: plans.Job, places: Places) -> str:
+    match job.executor:
+        case plans.Macos():
+            return "!a macOS job needs a macOS machine, and this appliance has none"
+        case plans.Machine() if not places.has_local and not places.machine_image:
+            return (
+                "!a machine job needs a machine: set docker.machine_image to an image that stands in for one, "
+                "or switch on local.enabled"
+            )
+        case plans.Machine():
+            return "local" if places.has_local else "docker"
+        case _ if places.has_local and places.local_takes_all:
+            return "local"
+        case _ if places.has_docker:
+            return "docker"
+    return "!a docker job needs a Docker engine, and docker.enabled is off"
+
+
+def spec(node: str, job: plans.Job, placement: Placement, places: Places, variables: Mapping[str, str]) -> SandboxSpec:
+    """What to ask the executor for. `variables` fill the `$VAR`s of registry logins, the only place they may stand."""
+    containers: tuple[Container, ...] = ()
+    if placement.executor == "docker":
+        containers = _containers(job, places, variables)
+    return SandboxSpec(
+        node=node,
+        containers=containers,
+        cpus=placement.cpus,
+        memory_bytes=placement.memory_bytes,
+        labels={"rondo.job": job.name},
+        mounts=places.mounts,
+    )
+
+
+def _containers(job: plans.Job, places: Places, variables: Mapping[str, str]) -> tuple[Container, ...]:
+    if not isinstance(job.executor, plans.Docker):
+        return (Container(image=places.machine_image),)
+    return tuple(
+        Container(
+            image=aliased(image.image, places.aliases),
+            name=image.name,
+            entrypoint=image.entrypoint,
+            command=image.command,
+            user=image.user,
+            environment=image.environment,
+            credentials=_credentials(image, variables),
+        )
+        for image in job.executor.images
+    )
+
+
+def aliased(image: str, aliases: Mapping[str, str]) -> str:
+    """The image that the settings put in the place of `image`; the first pattern that matches wins."""
+    for pattern, replacement in aliases.items():
+        if fnmatch.fnmatchcase(image, pattern):
+            return replacement
+    return image
+
+
+def _credentials(image: plans.DockerImage, variables: Mapping[str, str]) -> Credentials | None:
+    if image.auth is None:
+        return None
+    return Credentials(username=_filled(image.auth.username, variables), password=_filled(image.auth.password, variables))
+
+
+def _filled(text: str, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: variables.get(found[1] or found[2], ""), text)

@@ -1,0 +1,92 @@
+"""What is written down of one node while it runs: the ends of its steps, its own end, its logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from appliance.engine import moves
+from appliance.engine.follow import StepLog
+from appliance.engine.logs import LogWriter, needles
+from appliance.engine.workshop import Facts, Workshop
+from appliance.errors import DiskFull
+from appliance.model import NodeStatus, StepStatus
+from appliance.steps.base import Outcome
+from appliance.store import jobs
+from appliance.store.database import Tx
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_ROOM_AGAIN_S = 2.0  # between two looks whether a full disk has room again
+
+
+class Record:
+    """Ends of steps are gathered and written with the start of the next one: each transaction costs a disk write.
+
+    To lose the gathered ones in a crash does no harm: the supervisor tells again how those commands ended.
+    """
+
+    def __init__(self, shop: Workshop, facts: Facts) -> None:
+        self._shop = shop
+        self._facts = facts
+        self._job_id = facts.job.id
+        self._index = facts.node.index
+        self._ended: list[moves.StepEnd] = []
+        self._needles = needles(facts.secrets.values())
+
+    def end_step(self, position: int, outcome: Outcome) -> None:
+        self._ended.append(
+            moves.StepEnd(position=position, status=outcome.status, exit_code=outcome.exit_code, message=outcome.message)
+        )
+        self._ring_log(position)
+
+    async def start_step(self, position: int) -> None:
+        """Write down the steps that ended, and that this one starts."""
+        ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
+        await self._write(lambda tx: moves.advance(tx, self._job_id, self._index, ended, position, now_ms))
+        self._shop.bell.ring(f"job:{self._job_id}")
+
+    async def opened(self, ref: str) -> None:
+        await self._write(lambda tx: jobs.set_sandbox(tx, self._job_id, self._index, ref))
+
+    async def finish(self, status: NodeStatus, message: str) -> None:
+        """Write down the node's end; what follows in the workflow follows in the same transaction."""
+        ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
+        changed = await self._write(
+            lambda tx: moves.finish_node(tx, self._job_id, self._index, status, message, ended, now_ms)
+        )
+        self._shop.bell.ring("work", "outbox", *changed.topics())
+        for row in self._facts.steps:
+            self._ring_log(row.position)
+        log.info("node finished", extra={"job": self._facts.job.number, "node": self._index, "status": str(status)})
+
+    @contextmanager
+    def log(self, position: int) -> Iterator[StepLog]:
+        """The log of a step, to be written; going on where an earlier runner stopped."""
+        with LogWriter(self._shop.blobs.log(self._job_id, self._index, position), self._needles) as writer:
+            yield StepLog(writer, lambda: self._ring_log(position))
+
+    def _take_ended(self) -> list[moves.StepEnd]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    async def _write(self, fn: Callable[[Tx], T]) -> T:
+        """A write that waits for room on a full disk."""
+        while True:
+            try:
+                return await self._shop.db.write(fn)
+            except DiskFull as error:
+                log.error("a full disk holds up a job", extra={"error": str(error)})
+                await asyncio.sleep(_ROOM_AGAIN_S)
+
+    def _ring_log(self, position: int) -> None:
+        self._shop.bell.ring(f"log:{self._job_id}/{self._index}/{position}")
+
+
+def lost(error: Exception) -> Outcome:
+    """The outcome of a step whose surroundings broke."""
+    return Outcome(StepStatus.INFRASTRUCTURE_FAIL, message=str(error))

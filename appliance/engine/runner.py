@@ -1,0 +1,170 @@
+"""One node's life: open the sandbox (or find it again), walk through the steps, write down the end, close the sandbox.
+
+The rows say how far a node is, the sandbox's supervisor says what its commands did. Neither is kept here: a runner that
+dies at any point is followed by one that reads the rows, re-attaches, and hands over the same commands under the same
+ids, which start nothing twice. Cancelling a runner therefore only lets go of the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from enum import Enum
+
+from appliance.engine import placement
+from appliance.engine.commands import LiveNode
+from appliance.engine.record import Record, lost
+from appliance.engine.walk import Walk, variables
+from appliance.engine.workshop import Facts, Workshop, facts_of
+from appliance.errors import ImageError, RondoError, SandboxError
+from appliance.executors.base import Sandbox
+from appliance.model import JobId, JobStatus, NodeStatus, StepStatus
+from appliance.steps.base import SUCCESS, Outcome
+from appliance.store import jobs
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 5.0  # a lost ring for a cancel costs at most this
+_CLOSE_S = 60.0
+
+
+class _Stop(Enum):
+    """Why a node ends before its steps do."""
+
+    CANCELED = "canceled"
+    OUT_OF_TIME = "out of time"
+
+
+async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
+    """Take a claimed node to its end. Cancelling lets go of the sandbox, which lives on."""
+    facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+    runner = _Runner(shop, facts)
+    try:
+        await runner.run()
+    except Exception:  # the top of a runner: one broken node does not take the others along
+        log.exception("a runner broke", extra={"job": facts.job.number, "node": index})
+        await runner.record.finish(NodeStatus.INFRASTRUCTURE_FAIL, "Rondo itself broke here; its log says how")
+        await runner.close()
+
+
+class _Runner:
+    def __init__(self, shop: Workshop, facts: Facts) -> None:
+        self._shop = shop
+        self._facts = facts
+        self._executor = shop.executors[facts.node.executor]
+        self._sandbox: Sandbox | None = None
+        self._walk: Walk | None = None
+        self._stop: _Stop | None = None
+        self.record = Record(shop, facts)
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._work())
+                watch = group.create_task(self._watch(work))
+                await asyncio.wait({work})
+                watch.cancel()
+        except asyncio.CancelledError:
+            if self._sandbox is not None:
+                await self._sandbox.detach()
+            raise
+        if self._stop is _Stop.CANCELED:
+            await self.record.finish(NodeStatus.CANCELED, "")
+        elif self._stop is _Stop.OUT_OF_TIME:
+            minutes = self._shop.limits.longest_s / 60
+            why = f"the job ran longer than {minutes:g} minutes, the longest allowed (jobs.longest)"
+            await self.record.finish(NodeStatus.TIMEDOUT, why)
+        await self.close()
+
+    async def _work(self) -> None:
+        """Everything up to the node's end, unless a stop comes first. What the world does wrong ends the node."""
+        try:
+            self._sandbox = sandbox = await self._open()
+        except ImageError as error:
+            self.record.end_step(0, Outcome(StepStatus.FAILED, message=str(error)))
+            await self._finish(NodeStatus.FAILED, str(error))
+            return
+        except RondoError as error:
+            self.record.end_step(0, lost(error))
+            await self._finish(NodeStatus.INFRASTRUCTURE_FAIL, str(error))
+            return
+        self.record.end_step(0, SUCCESS)
+        self._walk = Walk(self._shop, self._facts, sandbox, self.record)
+        live = LiveNode(
+            job_id=self._facts.job.id,
+            index=self._facts.node.index,
+            sandbox=sandbox,
+            working_directory=self._facts.plan.working_directory,
+        )
+        with self._shop.live.show(live):
+            status, message = await self._walk.walk(lambda: self._stop is not None)
+            await self._finish(status, message)
+
+    async def _finish(self, status: NodeStatus, message: str) -> None:
+        if self._stop is None:
+            await self.record.finish(status, message)
+
+    async def _open(self) -> Sandbox:
+        """The node's sandbox: found again when its row names one, else a new one."""
+        if self._facts.node.sandbox is not None:
+            return await self._executor.reattach(self._facts.node.sandbox)
+        job, node = self._facts.job, self._facts.node
+        placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
+        spec = placement.spec(
+            f"{job.number}.{node.index}",
+            self._facts.plan,
+            placed,
+            self._shop.places,
+            variables(self._shop, self._facts),
+        )
+        with self.record.log(0) as step_log:
+
+            async def progress(text: bytes) -> None:
+                await step_log.say(text.decode("utf-8", "replace"))
+
+            try:
+                sandbox = await self._executor.open(spec, progress)
+            except RondoError as error:
+                await step_log.say(f"{error}\n")
+                raise
+            await self.record.opened(sandbox.ref)
+            assert job.number is not None
+            how = self._shop.ssh_command(job.number, node.index)
+            await step_log.say(f"A shell in this job while it runs: {how}\n")
+        return sandbox
+
+    async def close(self) -> None:
+        """End the sandbox; one that can't be reached now is reaped by the janitor later."""
+        if self._sandbox is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._sandbox.close()
+        except (SandboxError, TimeoutError) as error:
+            log.warning("a sandbox could not be closed", extra={"sandbox": self._sandbox.ref, "error": str(error)})
+
+    async def _watch(self, work: asyncio.Task[None]) -> None:
+        """Stop the work when the job is cancelled or its time is over."""
+        started_ms = self._facts.node.started_at_ms or self._shop.clock.now_ms()
+        with self._shop.bell.listen(f"cancel:{self._facts.job.id}") as listener:
+            while self._stop is None:
+                job = await self._shop.db.read(lambda tx: jobs.by_id(tx, self._facts.job.id))
+                if job.status is JobStatus.CANCELED:
+                    self._stop = _Stop.CANCELED
+                elif self._shop.clock.now_ms() - started_ms > self._shop.limits.longest_s * 1000:
+                    self._stop = _Stop.OUT_OF_TIME
+                else:
+                    await listener.wait(_LOOK_S)
+        await self._kill_current(work)
+        work.cancel()
+
+    async def _kill_current(self, work: asyncio.Task[None]) -> None:
+        """Stop the command that runs, with time for its last words to reach the log."""
+        if self._sandbox is None or self._walk is None or self._walk.current is None:
+            return
+        grace_s = self._shop.limits.grace_s
+        with contextlib.suppress(SandboxError, TimeoutError):
+            async with asyncio.timeout(grace_s + 10):
+                await self._sandbox.kill(self._walk.current, grace_s)
+                await asyncio.wait({work}, timeout=5)

@@ -1,0 +1,174 @@
+"""Gives waiting nodes to runners while there is room: oldest first, smaller ones may pass a big one for a while.
+
+The room that is taken is counted by the runners that live in this process, not by the rows: a cancelled node holds its
+memory until its sandbox is gone, and nothing else can run nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from appliance.bell import Bell
+from appliance.clock import Clock
+from appliance.engine import moves, placement
+from appliance.errors import DiskFull
+from appliance.executors.base import Executor
+from appliance.model import JobId
+from appliance.store import jobs
+from appliance.store.database import Database, Tx
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 2.0
+_BATCH = 200  # waiting nodes looked at in one go
+_PATIENCE_MS = 120_000  # after that nothing passes the oldest node any more
+
+RunNode = Callable[[JobId, int], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What running nodes may take in all."""
+
+    cpus: float
+    memory_bytes: int
+    nodes: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    cpus: float
+    memory_bytes: int
+
+
+class Scheduler:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        bell: Bell,
+        clock: Clock,
+        executors: Mapping[str, Executor],
+        places: placement.Places,
+        capacity: Capacity,
+        run_node: RunNode,
+        check_disk: Callable[[], None],
+    ) -> None:
+        self._db = db
+        self._bell = bell
+        self._clock = clock
+        self._executors = executors
+        self._places = places
+        self._capacity = capacity
+        self._run_node = run_node
+        self._check_disk = check_disk
+        self._held: dict[tuple[JobId, int], _Held] = {}
+
+    async def run(self, resumed: list[jobs.Node]) -> None:
+        """Schedule until cancelled; `resumed` nodes run already and are gone on with. Cancelling detaches all runners."""
+        async with asyncio.TaskGroup() as runners:
+            for node in resumed:
+                self._begin(runners, node.job_id, node.index, node.cpus, node.memory_bytes)
+            with self._bell.listen("work") as listener:
+                while True:
+                    await self._fill(runners)
+                    await listener.wait(_LOOK_S)
+
+    def is_running(self, job_id: JobId, index: int) -> bool:
+        return (job_id, index) in self._held
+
+    async def _fill(self, runners: asyncio.TaskGroup) -> None:
+        """Start what fits."""
+        waiting = await self._db.read(lambda tx: jobs.waiting(tx, _BATCH))
+        troubles: dict[str, str | None] = {}
+        for job, node in waiting:
+            placed = await self._placed(job)
+            if placed is None:
+                continue
+            if placed.executor not in troubles:
+                troubles[placed.executor] = await self._trouble(placed.executor)
+            why = troubles[placed.executor] or self._why_not(placed)
+            if why is None:
+                await self._start(runners, job, node, placed)
+                continue
+            await self._explain(job, why)
+            if self._clock.now_ms() - (job.queued_at_ms or 0) > _PATIENCE_MS and not troubles[placed.executor]:
+                return
+
+    async def _placed(self, job: jobs.Job) -> placement.Placement | None:
+        """Where a job goes; one that can go nowhere ends here with the reason."""
+        plan = await self._db.read(lambda tx: jobs.plan_of(tx, job.id))
+        placed = placement.place(plan, self._places)
+        if isinstance(placed, placement.Placement) and not plan.contexts:
+            return placed
+        reason = placed if isinstance(placed, str) else f"there is no context {plan.contexts[0]}"
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job.id, reason, now_ms))
+        self._bell.ring("work", "outbox", *changed.topics())
+        return None
+
+    async def _trouble(self, executor: str) -> str | None:
+        try:
+            self._check_disk()
+        except DiskFull as error:
+            return f"waits: {error}"
+        trouble = await self._executors[executor].check()
+        return f"waits: {trouble}" if trouble else None
+
+    def _why_not(self, placed: placement.Placement) -> str | None:
+        """None when there is room. A node larger than the machine runs when it is alone."""
+        if not self._held:
+            return None
+        if len(self._held) >= self._capacity.nodes:
+            return f"waits: {len(self._held)} nodes run, as many as jobs.at_once allows"
+        cpus = self._capacity.cpus - sum(held.cpus for held in self._held.values())
+        memory = self._capacity.memory_bytes - sum(held.memory_bytes for held in self._held.values())
+        if placed.memory_bytes > memory:
+            need, free = placed.memory_bytes / placement.GIB, max(memory, 0) / placement.GIB
+            return f"waits: needs {need:.1f} GiB of memory, {free:.1f} GiB free"
+        if placed.cpus > cpus:
+            return f"waits: needs {placed.cpus:g} CPUs, {max(cpus, 0):g} free"
+        return None
+
+    async def _explain(self, job: jobs.Job, why: str) -> None:
+        changed = await self._db.write(lambda tx: moves.explain_wait(tx, job.id, why)) if job.message != why else None
+        if changed is not None:
+            self._bell.ring(*changed.topics())
+
+    async def _start(self, runners: asyncio.TaskGroup, job: jobs.Job, node: jobs.Node, placed: placement.Placement) -> None:
+        # A node larger than the machine is given the machine.
+        cpus = min(placed.cpus, self._capacity.cpus)
+        memory = min(placed.memory_bytes, self._capacity.memory_bytes)
+        now_ms = self._clock.now_ms()
+
+        def claim(tx: Tx) -> moves.Changed | None:
+            wanted = moves.Claim(
+                job=job,
+                index=node.index,
+                plan=jobs.plan_of(tx, job.id),
+                executor=placed.executor,
+                cpus=cpus,
+                memory_bytes=memory,
+            )
+            return moves.start_node(tx, wanted, now_ms)
+
+        changed = await self._db.write(claim)
+        if changed is None:
+            return
+        self._begin(runners, job.id, node.index, cpus, memory)
+        self._bell.ring("outbox", *changed.topics())
+        log.info("node started", extra={"job": job.number, "node": node.index, "executor": placed.executor})
+
+    def _begin(self, runners: asyncio.TaskGroup, job_id: JobId, index: int, cpus: float, memory_bytes: int) -> None:
+        self._held[job_id, index] = _Held(cpus, memory_bytes)
+        runners.create_task(self._run(job_id, index))
+
+    async def _run(self, job_id: JobId, index: int) -> None:
+        try:
+            await self._run_node(job_id, index)
+        finally:
+            del self._held[job_id, index]
+            self._bell.ring("work")

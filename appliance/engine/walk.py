@@ -1,0 +1,139 @@
+"""The steps of one node in their turn, and the background ones beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from appliance import steps
+from appliance.engine import environment, rules
+from appliance.engine.follow import Follower
+from appliance.engine.record import Record, lost
+from appliance.engine.workshop import Facts, Workshop
+from appliance.errors import RondoError
+from appliance.executors.base import Command, Sandbox
+from appliance.language import plan as plans
+from appliance.model import NodeStatus, StepStatus
+from appliance.steps.base import NodeView, Outcome, Source
+
+_BACKGROUND_GRACE_S = 1.0
+
+
+class Walk:
+    def __init__(self, shop: Workshop, facts: Facts, sandbox: Sandbox, record: Record) -> None:
+        self._shop = shop
+        self._facts = facts
+        self._sandbox = sandbox
+        self._record = record
+        self._environment = variables(shop, facts)
+        self._source = _source(shop, facts)
+        self._in_background: list[int] = []
+        self._is_ending = False
+        self.current: str | None = None  # the foreground command that runs now
+
+    async def walk(self, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
+        """Do the steps that are left; how the node ends by them, with a word on what broke."""
+        async with asyncio.TaskGroup() as background:
+            status, message = await self._foreground(background, is_stopped)
+            await self._end_background()
+        return status, message
+
+    async def _foreground(self, background: asyncio.TaskGroup, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
+        statuses = [StepStatus.SUCCESS]
+        for row, step in zip(self._facts.steps[1:], self._facts.plan.steps, strict=True):
+            if row.status.is_done:
+                statuses += [] if row.is_background else [row.status]
+                continue
+            has_failed = any(status not in (StepStatus.SUCCESS, StepStatus.SKIPPED) for status in statuses)
+            if is_stopped() or not rules.should_run(step, has_failed=has_failed):
+                self._record.end_step(row.position, Outcome(StepStatus.SKIPPED))
+                continue
+            await self._record.start_step(row.position)
+            if row.is_background:
+                self._in_background.append(row.position)
+                background.create_task(self._beside(row.position, step))
+                continue
+            outcome = await self._step(row.position, step)
+            self._record.end_step(row.position, outcome)
+            statuses.append(outcome.status)
+            if outcome.status is StepStatus.INFRASTRUCTURE_FAIL:
+                return NodeStatus.INFRASTRUCTURE_FAIL, outcome.message
+        return rules.node_status(statuses), ""
+
+    async def _step(self, position: int, step: plans.Step) -> Outcome:
+        with self._record.log(position) as step_log:
+
+            async def execute(command: Command, quiet_s: float) -> Outcome:
+                if not command.background:
+                    self.current = command.id
+                follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock)
+                return await follower.follow(quiet_s, self._facts.node.memory_bytes)
+
+            node = NodeView(
+                sandbox=self._sandbox,
+                job=self._facts.plan,
+                index=self._facts.node.index,
+                command_id=f"step{position}",
+                environment=self._environment,
+                source=self._source,
+                execute=execute,
+                say=step_log.say,
+            )
+            try:
+                return await steps.perform(step, node)
+            except RondoError as error:
+                await step_log.say(f"{error}\n")
+                return lost(error)
+
+    async def _beside(self, position: int, step: plans.Step) -> None:
+        """A background step's failure fails nobody; at the job's end it is stopped, which is a good end."""
+        outcome = await self._step(position, step)
+        if self._is_ending:
+            outcome = Outcome(StepStatus.SUCCESS, message="stopped at the end of the job")
+        self._in_background.remove(position)
+        self._record.end_step(position, outcome)
+
+    async def _end_background(self) -> None:
+        self._is_ending = True
+        for position in tuple(self._in_background):
+            with contextlib.suppress(RondoError):
+                await self._sandbox.kill(f"step{position}", _BACKGROUND_GRACE_S)
+
+
+def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
+    """The environment of the user's steps."""
+    built_in = environment.built_in(
+        project=facts.project,
+        pipeline=facts.pipeline,
+        workflow=facts.workflow,
+        job=facts.job,
+        plan=facts.plan,
+        index=facts.node.index,
+        git_url=shop.git_url(facts.project),
+        web_url=shop.web_url,
+    )
+    return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=built_in, job=facts.plan)
+
+
+def _source(shop: Workshop, facts: Facts) -> Source:
+    provider, project, trigger = shop.providers[facts.project.vcs], facts.project, facts.pipeline.trigger
+
+    async def bundle() -> AsyncIterator[bytes]:
+        await provider.fetch(project, trigger.revision)
+        async for chunk in provider.bundle(project, trigger.revision, trigger.branch, trigger.tag):
+            yield chunk
+
+    async def archive() -> AsyncIterator[bytes]:
+        await provider.fetch(project, trigger.revision)
+        async for chunk in provider.archive(project, trigger.revision):
+            yield chunk
+
+    return Source(
+        url=shop.git_url(project),
+        revision=trigger.revision,
+        branch=trigger.branch,
+        tag=trigger.tag,
+        bundle=bundle,
+        archive=archive,
+    )

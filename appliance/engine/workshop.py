@@ -1,0 +1,79 @@
+"""What every runner is handed: the shared parts of the appliance, and the facts of its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from appliance.bell import Bell
+from appliance.blobs import Blobs
+from appliance.clock import Clock
+from appliance.crypto import SecretBox
+from appliance.engine import placement
+from appliance.engine.commands import LiveNodes
+from appliance.executors.base import Executor
+from appliance.language import plan as plans
+from appliance.model import JobId, Project, Vcs
+from appliance.store import jobs, pipelines, projects
+from appliance.store.database import Database, Tx
+from appliance.vcs.base import Provider
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """From the settings; seconds and bytes."""
+
+    longest_s: float
+    grace_s: float
+    log_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What all runners share."""
+
+    db: Database
+    bell: Bell
+    clock: Clock
+    blobs: Blobs
+    box: SecretBox
+    live: LiveNodes
+    executors: Mapping[str, Executor]
+    providers: Mapping[Vcs, Provider]
+    places: placement.Places
+    limits: Limits
+    everywhere: Mapping[str, str]  # environment of every job
+    web_url: str
+    ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types
+    git_url: Callable[[Project], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the rows say of a node when its runner begins."""
+
+    project: Project
+    pipeline: pipelines.Pipeline
+    workflow: pipelines.Workflow
+    job: jobs.Job
+    plan: plans.Job
+    node: jobs.Node
+    steps: tuple[jobs.Step, ...]
+    secrets: Mapping[str, str]
+
+
+def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
+    """Read them. Secrets only for a pipeline that is trusted."""
+    job = jobs.by_id(tx, job_id)
+    workflow = pipelines.workflow(tx, job.workflow_id)
+    pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
+    return Facts(
+        project=projects.by_id(tx, job.project_id),
+        pipeline=pipeline,
+        workflow=workflow,
+        job=job,
+        plan=jobs.plan_of(tx, job_id),
+        node=jobs.node(tx, job_id, index),
+        steps=tuple(jobs.steps_of(tx, job_id, index)),
+        secrets=projects.secrets(tx, box, job.project_id) if pipeline.is_trusted else {},
+    )

@@ -1,0 +1,55 @@
+"""What a step kind is: a function `perform(step, node)` that does it in the node's sandbox and says how it went.
+
+A step speaks to a Sandbox, not to Docker, and to the log through `node`. After a restart of the appliance the step that
+was under way is performed again from its beginning; what it hands to `node.execute` is then not run twice but followed
+where the log ends. So everything else a step does has to bear being done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from appliance.executors.base import Command, Sandbox
+from appliance.language import plan as plans
+from appliance.model import StepStatus
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended."""
+
+    status: StepStatus
+    exit_code: int | None = None
+    message: str = ""
+
+
+SUCCESS = Outcome(StepStatus.SUCCESS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The code that is being built, as the server has it: jobs need no credentials to check it out."""
+
+    url: str
+    revision: str
+    branch: str | None
+    tag: str | None
+    bundle: Callable[[], AsyncIterator[bytes]]
+    archive: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """What a step sees of the node it runs in."""
+
+    sandbox: Sandbox
+    job: plans.Job
+    index: int
+    command_id: str  # for the one supervised command of this step
+    environment: Mapping[str, str]  # of the user's steps; never given to our own helpers
+    source: Source
+    execute: Callable[[Command, float], Awaitable[Outcome]]
+    """Run a supervised command with its output in the step's log; stopped after so many seconds without output."""
+    say: Callable[[str], Awaitable[None]]
+    """Words of ours in the step's log, with their line ends."""

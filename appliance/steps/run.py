@@ -1,0 +1,23 @@
+"""`run`: a user's script in a new shell (spec 1.8.1)."""
+
+from __future__ import annotations
+
+from appliance.executors.base import Command
+from appliance.language import plan as plans
+from appliance.steps.base import SUCCESS, NodeView, Outcome
+
+
+async def perform(step: plans.Run, node: NodeView) -> Outcome:
+    if step.only_on_first_node and node.index != 0:
+        await node.say("deploy runs on the first node only\n")
+        return SUCCESS
+    command = Command(
+        id=node.command_id,
+        script=step.command,
+        shell=step.shell or node.job.shell,
+        environment={**node.environment, **step.environment},
+        working_directory=step.working_directory or ".",
+        base_directory=node.job.working_directory,
+        background=step.background,
+    )
+    return await node.execute(command, step.no_output_timeout_s)
