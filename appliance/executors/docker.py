@@ -1,0 +1,408 @@
+"""Sandboxes on a Docker engine (or Podman's compatible socket): a primary container with the supervisor, and services.
+
+A sandbox has no state outside the engine: everything carries the labels of its instance and node, so `ref` is the
+node's name and a restarted appliance finds, re-attaches or removes by labels alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+
+from appliance import shim
+from appliance.errors import ImageError, SandboxError, SandboxLost
+from appliance.executors.base import Process, Progress, SandboxSpec
+from appliance.executors.docker_images import have_image
+from appliance.executors.docker_plan import (
+    INDEX_LABEL,
+    INSTANCE_LABEL,
+    NODE_LABEL,
+    DockerOptions,
+    Image,
+    Room,
+    container_name,
+    network_config,
+    network_name,
+    primary_config,
+    service_config,
+)
+from appliance.executors.docker_process import start_process
+from appliance.executors.hijack import Hijack, open_hijack
+from appliance.executors.supervised import Pace, SupervisedSandbox, opening
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_S = 0.2
+STDERR_KEPT_BYTES = 2000
+FIND_STATE = """\
+for r_dir in /tmp /var/tmp /dev/shm "$HOME"; do r_dir=$r_dir/.rondo; [ -r "$r_dir/bash_env" ] && break; done"""
+
+
+class DockerExecutor:
+    """See `base.Executor`. `url` is unix:///path, tcp://host:port, or https://host:port with `tls`."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        instance: str,
+        url: str = "unix:///var/run/docker.sock",
+        *,
+        options: DockerOptions | None = None,
+        pace: Pace | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._instance = instance
+        self._engine = _Engine(url, tls)
+        self._options = options or DockerOptions()
+        self._pace = pace or Pace()
+        self._network_lock = asyncio.Lock()
+        self._has_network = False
+        self._room: Room | None = None
+
+    async def open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
+        if not spec.containers:
+            raise ImageError("a docker job needs at least one image")
+        try:
+            async with _speaking_plainly("start the containers"):
+                return await self._open(spec, progress)
+        except BaseException:
+            await self._undo(spec.node)
+            raise
+
+    async def _open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
+        images = await self._images(spec, progress)
+        room = await self._get_room()
+        await self._make_network()
+        config = primary_config(self._instance, spec, images[0], room, self._options, shim.text("supervise.sh"))
+        primary = await self._create(spec, 0, config)
+        stream = await self._engine.attach(primary.id)
+        transport = AttachTransport(stream)
+        try:
+            await self._start(primary, spec, 0)
+            await transport.send(opening())
+            await self._start_services(spec, room, primary.id)
+        except BaseException:
+            await transport.close()
+            raise
+        await progress(f"Started {', '.join(c.image for c in spec.containers)}\n".encode())
+        return self._sandbox(spec.node, primary, transport)
+
+    async def _images(self, spec: SandboxSpec, progress: Progress) -> list[Image]:
+        """Look for (or pull) all at once."""
+        return await _all_of(
+            have_image(self._engine.docker, container, self._options, progress) for container in spec.containers
+        )
+
+    async def _start_services(self, spec: SandboxSpec, room: Room, primary_id: str) -> None:
+        async def start(index: int) -> None:
+            config = service_config(self._instance, spec, index, room, self._options, primary_id)
+            await self._start(await self._create(spec, index, config), spec, index)
+
+        await _all_of(start(index) for index in range(1, len(spec.containers)))
+
+    async def _create(self, spec: SandboxSpec, index: int, config: dict[str, Any]) -> DockerContainer:
+        name = container_name(self._instance, spec.node, index)
+        containers = self._engine.docker.containers
+        async with asyncio.timeout(self._options.start_timeout_s):
+            try:
+                return await containers.create(config, name=name)
+            except aiodocker.DockerError as problem:
+                if problem.status != 409:
+                    raise
+            # A leftover of this very node, from before a crash.
+            await containers.container(name).delete(force=True, v=True)
+            return await containers.create(config, name=name)
+
+    async def _start(self, container: DockerContainer, spec: SandboxSpec, index: int) -> None:
+        image = spec.containers[index].image
+        try:
+            async with asyncio.timeout(self._options.start_timeout_s):
+                await self._start_on_network(container)
+        except aiodocker.DockerError as problem:
+            if any(words in problem.message for words in ("executable file not found", "no such file", "exec format")):
+                what = "has no sh, so no job can run in it" if index == 0 else "cannot be started"
+                raise ImageError(f"image {image} {what}: {problem.message}") from problem
+            if "unable to find user" in problem.message or "no matching entries in passwd" in problem.message:
+                raise ImageError(f"image {image} has no such user: {problem.message}") from problem
+            raise
+
+    async def _start_on_network(self, container: DockerContainer) -> None:
+        try:
+            await container.start()
+        except aiodocker.DockerError as problem:
+            if problem.status != 404 or network_name(self._instance) not in problem.message:
+                raise
+            # Somebody pruned the network under us.
+            self._has_network = False
+            await self._make_network()
+            await container.start()
+
+    async def _make_network(self) -> None:
+        async with self._network_lock:
+            if self._has_network:
+                return
+            networks = self._engine.docker.networks
+            try:
+                await networks.get(network_name(self._instance))
+            except aiodocker.DockerError as problem:
+                if problem.status != 404:
+                    raise
+                with contextlib.suppress(aiodocker.DockerError):
+                    await networks.create(network_config(self._instance, self._options))
+                await networks.get(network_name(self._instance))
+            self._has_network = True
+
+    async def _get_room(self) -> Room:
+        if self._room is None:
+            info = await self._engine.docker.system.info()
+            self._room = Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"]))
+        return self._room
+
+    async def _undo(self, node: str) -> None:
+        """Remove what a failed `open` left; what cannot be removed now is found by its labels later."""
+        with contextlib.suppress(SandboxError, TimeoutError):
+            async with asyncio.timeout(self._options.close_timeout_s):
+                await self.remove(node)
+
+    def _sandbox(self, node: str, primary: DockerContainer, transport: AttachTransport) -> DockerSandbox:
+        return DockerSandbox(self, self._engine, self._instance, node, primary, transport, self._pace, self._options)
+
+    async def reattach(self, ref: str) -> DockerSandbox:
+        async with _speaking_plainly(f"find sandbox {ref}"):
+            for container in await self._containers(ref):
+                if container["Labels"].get(INDEX_LABEL) == "0" and container["State"] == "running":
+                    transport = await attach(self._engine, container.id)
+                    return self._sandbox(ref, container, transport)
+        raise SandboxLost(f"the container of node {ref} does not run any more")
+
+    async def list(self) -> list[str]:
+        async with _speaking_plainly("list containers"):
+            found = await self._containers()
+        return sorted({container["Labels"][NODE_LABEL] for container in found})
+
+    async def remove(self, ref: str) -> None:
+        async with _speaking_plainly(f"remove the containers of node {ref}"):
+            found = await self._containers(ref)
+            await _all_of(_delete(container) for container in found)
+
+    async def _containers(self, node: str | None = None) -> Sequence[DockerContainer]:
+        labels = [f"{INSTANCE_LABEL}={self._instance}", f"{NODE_LABEL}={node}" if node else NODE_LABEL]
+        return await self._engine.docker.containers.list(all=1, filters=json.dumps({"label": labels}))
+
+    async def check(self) -> str | None:
+        try:
+            async with asyncio.timeout(self._options.start_timeout_s):
+                await self._engine.docker.version()
+        except (aiodocker.DockerError, aiohttp.ClientError, OSError) as problem:
+            return f"no Docker engine answers at {self._engine.url}: {problem}; is it running, and may we use it?"
+        return None
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+
+class DockerSandbox(SupervisedSandbox):
+    """See `base.Sandbox`."""
+
+    def __init__(
+        self,
+        executor: DockerExecutor,
+        engine: _Engine,
+        instance: str,
+        node: str,
+        primary: DockerContainer,
+        transport: AttachTransport,
+        pace: Pace,
+        options: DockerOptions,
+    ) -> None:
+        super().__init__(transport, pace)
+        self._executor = executor
+        self._engine = engine
+        self._instance = instance
+        self._node = node
+        self._primary = primary
+        self._options = options
+
+    @property
+    def ref(self) -> str:
+        return self._node
+
+    @property
+    def _find_state(self) -> str:
+        return FIND_STATE
+
+    async def _reconnect(self) -> AttachTransport:
+        """The stream broke: the container has ended, or the engine restarts and may come back with it alive."""
+        deadline = asyncio.get_running_loop().time() + self._options.engine_patience_s
+        while True:
+            try:
+                await self._check_running()
+                return await attach(self._engine, self._primary.id)
+            except SandboxLost:
+                raise
+            except SandboxError as problem:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise SandboxLost(f"the engine stays away: {problem}") from problem
+                await asyncio.sleep(RETRY_S)
+
+    async def _check_running(self) -> None:
+        async with _speaking_plainly(f"look at node {self._node}"):
+            try:
+                state = (await self._primary.show())["State"]
+            except aiodocker.DockerError as problem:
+                if problem.status == 404:
+                    raise SandboxLost("the container was removed from outside") from problem
+                raise
+        if not state["Running"]:
+            how = "out of memory" if state.get("OOMKilled") else f"exit code {state.get('ExitCode')}"
+            raise SandboxLost(f"the container has ended ({how}){self._last_words()}")
+
+    def _last_words(self) -> str:
+        words = self._transport.last_words if isinstance(self._transport, AttachTransport) else ""
+        return f"; it said: {words}" if words else ""
+
+    async def process(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        working_directory: str | None = None,
+        tty: tuple[int, int] | None = None,
+        user: str | None = None,
+    ) -> Process:
+        async with _speaking_plainly("start a process"):
+            return await start_process(
+                self._engine.docker,
+                self._engine.stream,
+                self._primary,
+                argv,
+                environment=environment,
+                working_directory=working_directory,
+                tty=tty,
+                user=user,
+            )
+
+    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
+        name = container_name(self._instance, self._node, index)
+        async with _speaking_plainly(f"read the log of service {index}"):
+            service = self._engine.docker.containers.container(name)
+            lines = await service.log(stdout=True, stderr=True, tail=1000)
+        return "".join(lines).encode()[-limit_bytes:]
+
+    async def close(self) -> None:
+        await self.detach()
+        async with asyncio.timeout(self._options.close_timeout_s):
+            await self._executor.remove(self._node)
+
+
+class AttachTransport:
+    """See `supervised.Transport`: the main process's stdin and stdout. What it says on stderr is kept for a reason."""
+
+    def __init__(self, stream: Hijack) -> None:
+        self._stream = stream
+        self._stderr = b""
+
+    @property
+    def last_words(self) -> str:
+        return self._stderr.decode(errors="replace").strip()
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def receive(self) -> bytes:
+        while True:
+            stdout, stderr = await self._stream.read()
+            if stderr:
+                self._stderr = (self._stderr + stderr)[-STDERR_KEPT_BYTES:]
+            if stdout or not stderr:
+                return stdout
+
+    async def close(self) -> None:
+        self._stream.close()
+
+
+async def attach(engine: _Engine, container_id: str) -> AttachTransport:
+    """A new client of a running supervisor."""
+    transport = AttachTransport(await engine.attach(container_id))
+    await transport.send(opening())
+    return transport
+
+
+class _Engine:
+    """The two ways to the engine: its JSON API by aiodocker, raw streams by `hijack`."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        # The default connector has 100 connections; long-lived streams use them up and then everything hangs.
+        if parts.scheme == "unix":
+            self._connector: aiohttp.BaseConnector = aiohttp.UnixConnector(parts.path, limit=0)
+            base = "unix://localhost"
+        else:
+            self._connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
+            base = f"{'https' if tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
+        self._tls = tls
+        self._streams: set[Hijack] = set()
+        self.docker = aiodocker.Docker(url=base, connector=self._connector)
+
+    async def attach(self, container_id: str) -> Hijack:
+        if self.docker.api_version == "auto":
+            await self.docker.version()
+        path = f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+        return await self.stream(path)
+
+    async def stream(self, path: str, body: Any = None, *, tty: bool = False) -> Hijack:
+        stream = await open_hijack(self.url, self.docker.api_version, path, body, tty=tty, tls=self._tls)
+        self._streams.add(stream)
+        stream.on_close = self._streams.discard
+        return stream
+
+    async def close(self) -> None:
+        for stream in list(self._streams):
+            stream.close()
+        await self.docker.close()
+        await self._connector.close()
+
+
+@contextlib.asynccontextmanager
+async def _speaking_plainly(what: str) -> AsyncIterator[None]:
+    """Turn what the engine's client raises into our errors."""
+    try:
+        yield
+    except aiodocker.DockerError as problem:
+        raise SandboxError(f"the Docker engine cannot {what}: {problem.message}") from problem
+    except TimeoutError as problem:
+        raise SandboxError(f"the Docker engine took too long to {what}") from problem
+    except (aiohttp.ClientError, OSError) as problem:
+        raise SandboxError(f"the Docker engine cannot {what}: {problem}") from problem
+
+
+async def _delete(container: DockerContainer) -> None:
+    try:
+        await container.delete(force=True, v=True)
+    except aiodocker.DockerError as problem:
+        # 409: somebody else is removing it already; that is as good.
+        if problem.status not in (404, 409):
+            raise
+
+
+async def _all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """All at once; the first error, after all have ended, as itself and not as a group."""
+    done = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[T], done)

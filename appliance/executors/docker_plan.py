@@ -1,0 +1,181 @@
+"""What to ask of the Docker engine for a node: container settings as the engine's JSON. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.executors.base import Container, SandboxSpec
+from appliance.executors.payload import quote
+
+INSTANCE_LABEL = "rondo.instance"
+NODE_LABEL = "rondo.node"
+INDEX_LABEL = "rondo.index"  # 0 is the primary container
+PRESERVE_ENTRYPOINT_LABEL = "com.circleci.preserve-entrypoint"
+SMALLEST_MEMORY_BYTES = 6 << 20  # the engine refuses less
+
+
+@dataclass(frozen=True)
+class DockerOptions:
+    """How sandboxes are made here; each has its place in the settings."""
+
+    network_mtu: int | None = None  # of the jobs' network; None leaves the engine's default
+    primary_environment_in_steps: bool = False  # CircleCI hides `environment` of the primary container from steps
+    oom_score_adj: int = 500  # jobs die before the appliance does
+    ramdisk: bool = True  # a tmpfs at /mnt/ramdisk
+    pull: str = "missing"  # or "always"
+    pull_report_s: float = 1.0  # between two lines of progress
+    engine_patience_s: float = 60.0  # how long an engine may be away (a restart) before its sandboxes count as lost
+    start_timeout_s: float = 120.0  # for the engine to create or start one container
+    close_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the engine's host has: more cannot be given, asking for it would fail."""
+
+    cpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """What matters of an image."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    preserves_entrypoint: bool = False
+
+    @staticmethod
+    def of(inspected: Mapping[str, Any]) -> Image:
+        config = inspected.get("Config") or {}
+        pairs = (entry.partition("=") for entry in config.get("Env") or ())
+        return Image(
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            environment={name: value for name, _, value in pairs},
+            preserves_entrypoint=(config.get("Labels") or {}).get(PRESERVE_ENTRYPOINT_LABEL) == "true",
+        )
+
+
+def container_name(instance: str, node: str, index: int) -> str:
+    return f"rondo-{instance}-{node}-{index}"
+
+
+def network_name(instance: str) -> str:
+    return f"rondo-{instance}"
+
+
+def network_config(instance: str, options: DockerOptions) -> dict[str, Any]:
+    """One bridge for all jobs of an instance: a network each would exhaust the engine's address pools.
+
+    Jobs cannot reach each other on it, since traffic between its containers is off; a job's own services share
+    its network namespace and talk over localhost.
+    """
+    driver = {"com.docker.network.bridge.enable_icc": "false"}
+    if options.network_mtu is not None:
+        driver["com.docker.network.driver.mtu"] = str(options.network_mtu)
+    return {
+        "Name": network_name(instance),
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Labels": {INSTANCE_LABEL: instance},
+        "Options": driver,
+    }
+
+
+def primary_config(
+    instance: str, spec: SandboxSpec, image: Image, room: Room, options: DockerOptions, supervisor: str
+) -> dict[str, Any]:
+    """The supervisor as main process of the primary image; the image's entrypoint only where it was asked for."""
+    primary = spec.containers[0]
+    kept = kept_entrypoint(primary, image)
+    environment = dict(primary.environment) if kept or options.primary_environment_in_steps else {}
+    if environment and not options.primary_environment_in_steps:
+        supervisor = forget(environment, image.environment) + supervisor
+    return {
+        **_common(instance, spec, 0, primary),
+        "Entrypoint": ["sh"],
+        "Cmd": ["-c", supervisor, "rondo", "-", *kept],
+        "Env": _pairs(environment),
+        "OpenStdin": True,
+        "StdinOnce": False,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            **_limits(spec, room, options),
+            "LogConfig": {"Type": "none", "Config": {}},
+            "NetworkMode": network_name(instance),
+            "ExtraHosts": [f"{other.name}:127.0.0.1" for other in spec.containers[1:] if other.name],
+            "Binds": [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts],
+            "Tmpfs": {"/mnt/ramdisk": "rw,exec,mode=1777"} if options.ramdisk else {},
+        },
+    }
+
+
+def service_config(
+    instance: str, spec: SandboxSpec, index: int, room: Room, options: DockerOptions, primary_id: str
+) -> dict[str, Any]:
+    """A service as its image wants to be, in the primary's network namespace.
+
+    Every container of a node has the node's limits for itself: the engine knows no common budget for several
+    containers, and halves would fail jobs that CircleCI runs.
+    """
+    service = spec.containers[index]
+    config: dict[str, Any] = {
+        **_common(instance, spec, index, service),
+        "Env": _pairs(service.environment),
+        "HostConfig": {
+            **_limits(spec, room, options),
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
+            "NetworkMode": f"container:{primary_id}",
+        },
+    }
+    if service.entrypoint is not None:
+        config["Entrypoint"] = list(service.entrypoint)
+    if service.command is not None:
+        config["Cmd"] = list(service.command)
+    return config
+
+
+def kept_entrypoint(primary: Container, image: Image) -> tuple[str, ...]:
+    """What runs as the main process of the primary container, () for the supervisor alone (spec 1.6)."""
+    if primary.entrypoint is not None:
+        return (*primary.entrypoint, *(primary.command or ()))
+    if primary.command is not None:
+        return (*image.entrypoint, *primary.command)
+    if image.preserves_entrypoint:
+        return (*image.entrypoint, *image.command)
+    return ()
+
+
+def forget(environment: Mapping[str, str], of_image: Mapping[str, str]) -> str:
+    """Shell text: a function by which the supervisor takes the entrypoint's variables out of its own environment."""
+    lines = [f"export {name}={quote(of_image[name])}" if name in of_image else f"unset {name}" for name in environment]
+    return "r_forget() {\n:\n" + "\n".join(lines) + "\n}\n"
+
+
+def _common(instance: str, spec: SandboxSpec, index: int, container: Container) -> dict[str, Any]:
+    labels = {
+        **spec.labels,
+        INSTANCE_LABEL: instance,
+        NODE_LABEL: spec.node,
+        INDEX_LABEL: str(index),
+    }
+    return {"Image": container.image, "User": container.user or "", "Labels": labels}
+
+
+def _limits(spec: SandboxSpec, room: Room, options: DockerOptions) -> dict[str, Any]:
+    memory = max(SMALLEST_MEMORY_BYTES, min(spec.memory_bytes, room.memory_bytes))
+    return {
+        "NanoCpus": int(min(spec.cpus, room.cpus) * 1_000_000_000),
+        "Memory": memory,
+        "MemorySwap": memory,  # the same number means: no swap
+        "OomScoreAdj": options.oom_score_adj,
+    }
+
+
+def _pairs(environment: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in environment.items()]

@@ -1,0 +1,263 @@
+"""The client half of the supervisor's protocol (see shim/supervise.sh), over any two-way byte channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from appliance.errors import SandboxError, SandboxLost
+from appliance.executors.base import Command, Exit, Process
+from appliance.executors.marks import Answer, UnknownCommand
+from appliance.executors.payload import parse_exports, payload
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 * 1024
+SHORT_BYTES = 65536  # what a runner prints of a command that nobody followed
+
+
+class Transport(Protocol):
+    """A two-way byte channel to one supervisor."""
+
+    async def send(self, data: bytes) -> None:
+        """All of `data` or, when the channel breaks, some beginning of it. Never mixed with another `send`."""
+
+    async def receive(self) -> bytes:
+        """The next bytes, at most CHUNK_BYTES; b"" when the channel has broken. May be cancelled without loss."""
+
+    async def close(self) -> None:
+        """May be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long a follower waits for what."""
+
+    short_s: float = 0.03  # a command that takes longer gets a tail
+    heartbeat_s: float = 10.0  # of silence, then it asks again: the supervisor notices a runner that was killed
+    patience: int = 6  # unanswered questions, then the sandbox is lost
+
+
+class SupervisedSandbox(ABC):
+    """What all sandboxes with a supervisor share. A subclass brings the transport, `process` and the folder."""
+
+    def __init__(self, transport: Transport | None, pace: Pace) -> None:
+        self._transport = transport
+        self._pace = pace
+        self._turn = 0
+
+    @abstractmethod
+    async def _reconnect(self) -> Transport:
+        """A new transport after the old one broke. Raises SandboxLost with the reason when there is none."""
+
+    @abstractmethod
+    async def process(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        working_directory: str | None = None,
+        tty: tuple[int, int] | None = None,
+        user: str | None = None,
+    ) -> Process: ...
+
+    @property
+    @abstractmethod
+    def _find_state(self) -> str:
+        """Shell text that sets r_dir to the supervisor's state folder."""
+
+    async def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
+        follow = self._follow_beside if command.background else self._follow
+        async with aclosing(follow(command, offset)) as events:
+            async for event in events:
+                if isinstance(event, Exit):
+                    yield event
+                    return
+                for at in range(0, len(event), CHUNK_BYTES):
+                    yield event[at : at + CHUNK_BYTES]
+
+    async def kill(self, command_id: str, grace_s: float) -> None:
+        await self._send(f"kill {command_id} {max(0, round(grace_s * 10))} ;\n".encode())
+
+    async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
+        name = f"'{command_id}'" if command_id is not None else '"$(cat "$r_dir/latest")"'
+        script = f'{self._find_state}\ncat "$r_dir"/{name}.start 2>/dev/null || :'
+        process = await self.process(["sh", "-c", script])
+        output = await read_all(process)
+        return parse_exports(output.decode("utf-8", "surrogateescape"))
+
+    async def detach(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    # --- following on the supervisor's own channel
+
+    async def _follow(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
+        """One reader at a time: a new turn ends the former one, whose bytes would be ours."""
+        self._turn += 1
+        turn, silent, wait_s = self._turn, 0, self._pace.short_s
+        reading = _Reading(command, offset)
+        await self._send(reading.run())
+        while True:
+            data = await self._receive(wait_s)
+            if turn != self._turn:
+                raise SandboxError(f"command {command.id}: another command of this sandbox is being followed")
+            if data:
+                output, ended = reading.feed(data)
+                if output:
+                    yield output
+                if ended is not None:
+                    yield ended
+                    return
+                if not reading.wants_more:
+                    continue
+                silent = 0
+            else:
+                silent = 0 if reading.is_answered else silent + 1
+                self._check_patience(silent)
+            wait_s = self._pace.heartbeat_s
+            # After a reconnect nobody knows whether the command ever arrived: sent again, it is started or followed.
+            await self._send(reading.run() if data == b"" else reading.follow())
+
+    def _check_patience(self, unanswered: int) -> None:
+        if unanswered > self._pace.patience:
+            raise SandboxLost(f"the supervisor has not answered {unanswered} times; was it killed?")
+
+    async def _receive(self, timeout_s: float) -> bytes | None:
+        """What came; b"" after the channel broke and a new one was made; None after `timeout_s` of silence."""
+        if self._transport is None:
+            self._transport = await self._reconnect()
+            return b""
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await self._transport.receive()
+        except TimeoutError:
+            return None
+        if data:
+            return data
+        await self.detach()
+        return await self._receive(timeout_s)
+
+    async def _send(self, data: bytes) -> None:
+        for _ in range(2):
+            if self._transport is None:
+                self._transport = await self._reconnect()
+            try:
+                await self._transport.send(data)
+                return
+            except OSError:
+                await self.detach()
+        raise SandboxLost("the supervisor takes no commands")
+
+    # --- following a background command beside it
+
+    async def _follow_beside(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
+        """A process of its own prints the log as it grows, then a mark. When it breaks, another goes on."""
+        reading = _Reading(command, offset)
+        await self._send(reading.run())
+        for _ in range(1000):
+            process = await self.process(["sh", "-c", f"{self._find_state}\n{reading.print_log()}"])
+            try:
+                while data := await process.read():
+                    output, ended = reading.feed(data)
+                    if output:
+                        yield output
+                    if ended is not None:
+                        yield ended
+                        return
+            finally:
+                await process.kill()
+        raise SandboxLost(f"the log of background command {command.id} cannot be read")
+
+
+class _Reading:
+    """How far one follower has come: `received` is the offset behind the last byte it was given."""
+
+    def __init__(self, command: Command, offset: int) -> None:
+        self.received = offset
+        self.wants_more = False
+        self._command = command
+        self._first = offset
+        self._size: int | None = None
+        self._answer = Answer("")
+
+    @property
+    def is_answered(self) -> bool:
+        return self._answer.has_begun
+
+    def run(self) -> bytes:
+        kind = "bg" if self._command.background else "fg"
+        line = f"run {self._command.id} {kind} {self._ask()} {self.received} ;\n"
+        return line.encode() + payload(self._command)
+
+    def follow(self) -> bytes:
+        return f"follow {self._command.id} {self._ask()} {self.received} ;\n".encode()
+
+    def print_log(self) -> str:
+        return _PRINT_LOG.format(id=self._command.id, offset=self.received, nonce=self._ask())
+
+    def feed(self, data: bytes) -> tuple[bytes, Exit | None]:
+        """New output, and the Exit when all of it is here. Sets `wants_more` when a `follow` has to be sent."""
+        try:
+            output, end = self._answer.feed(data)
+        except UnknownCommand:
+            raise SandboxError(f"command {self._command.id} never reached the supervisor") from None
+        if self._size is not None:
+            # Somebody writes on after the end: the size at the first end mark counts, or there would be no end.
+            output = output[: self._size - self.received]
+        self.received += len(output)
+        if end is None:
+            return output, None
+        if self._size is None:
+            self._size = end.size_bytes
+        is_short = self._size is None and self.received - self._first < SHORT_BYTES
+        if is_short or (self._size is not None and self.received >= self._size):
+            return output, Exit(end.code, end.out_of_memory)
+        self.wants_more = True
+        return output, None
+
+    def _ask(self) -> str:
+        nonce = secrets.token_hex(8)
+        self._answer = Answer(nonce)
+        self.wants_more = False
+        return nonce
+
+
+def opening() -> bytes:
+    """What a new client sends first: it ends a line or payload that a dead predecessor left half-sent."""
+    return b"\nsync ;\n"
+
+
+async def read_all(process: Process) -> bytes:
+    chunks = []
+    while data := await process.read():
+        chunks.append(data)
+    await process.wait()
+    return b"".join(chunks)
+
+
+# The exit is seen before the size is taken: so what was written before the end is always printed.
+_PRINT_LOG = """\
+r_log="$r_dir/{id}.log"; r_exit="$r_dir/{id}.exit"; r_at={offset}
+while [ ! -e "$r_log" ]; do sleep 1; done
+printf '\\001begin {nonce}\\n'
+while :; do
+    r_over=; [ -s "$r_exit" ] && r_over=1
+    r_size=$(($(wc -c <"$r_log")))
+    if [ "$r_size" -gt "$r_at" ]; then
+        tail -c "+$((r_at + 1))" "$r_log" | head -c "$((r_size - r_at))"
+        r_at=$r_size
+    fi
+    [ -z "$r_over" ] || break
+    sleep 0.5 2>/dev/null || sleep 1
+done
+read -r r_code r_oom r_rest <"$r_exit"
+printf '\\001end {nonce} %s %s %s\\n' "$r_code" "$r_at" "$r_oom"
+"""

@@ -1,0 +1,38 @@
+"""What every test may use. Docker tests get an engine, or are skipped loudly; with CI=true that is a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.engine_fixture import Engine, EngineUnavailable, running_engine
+
+_why_no_engine: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """A Docker engine with the test images (engine_fixture.BUSYBOX, DEBIAN, NO_SHELL)."""
+    if _why_no_engine:
+        pytest.skip(_why_no_engine[0])
+    try:
+        with running_engine() as engine:
+            yield engine
+    except EngineUnavailable as problem:
+        _why_no_engine.append(str(problem))
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true, but the Docker tests cannot run: {problem}")
+        pytest.skip(str(problem))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _why_no_engine:
+        skipped = sum("docker" in report.keywords for report in terminalreporter.stats.get("skipped", []))
+        terminalreporter.section("DOCKER TESTS WERE NOT RUN", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{skipped} tests were skipped: {_why_no_engine[0]}")

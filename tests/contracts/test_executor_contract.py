@@ -1,0 +1,226 @@
+"""What every executor keeps, over all of them. Scripts here use only words that the fake knows too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import SandboxError, SandboxLost
+from appliance.executors.base import Command, Container, Executor, Exit, Process, Sandbox, SandboxSpec
+from appliance.executors.docker import DockerExecutor
+from appliance.executors.fake import FakeExecutor
+from appliance.executors.local import LocalExecutor
+from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
+
+_typed: tuple[type[Executor], ...] = (DockerExecutor, LocalExecutor, FakeExecutor)
+INSTANCE = "contract"
+
+
+@dataclass
+class World:
+    """An executor under test. `again` makes a second one on the same world: a restarted appliance."""
+
+    kind: str
+    executor: Executor
+    again: Callable[[], Executor]
+    image: str | None
+
+    def spec(self, node: str = "1.0") -> SandboxSpec:
+        return SandboxSpec(node=node, containers=(Container(image=self.image),) if self.image else ())
+
+    async def open(self, node: str = "1.0") -> Sandbox:
+        return await self.executor.open(self.spec(node), quiet)
+
+
+REAL = [
+    pytest.param("docker-debian", marks=pytest.mark.docker),
+    pytest.param("docker-busybox", marks=pytest.mark.docker),
+    "local",
+]
+
+
+@pytest.fixture(params=[*REAL, "fake"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    kind: str = request.param
+    make, image = make_factory(kind, request, tmp_path)
+    executor = make()
+    yield World(kind, executor, make, image)
+    for ref in await executor.list():
+        await executor.remove(ref)
+    await executor.close()
+
+
+def make_factory(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[Callable[[], Executor], str | None]:
+    if kind.startswith("docker"):
+        engine: Engine = request.getfixturevalue("docker_engine")
+        return lambda: DockerExecutor(INSTANCE, engine.url), DEBIAN if kind.endswith("debian") else BUSYBOX
+    if kind == "local":
+        return lambda: LocalExecutor(INSTANCE, folder / "local"), None
+    fake = FakeExecutor()
+    return lambda: FakeExecutor(fake.nodes), None
+
+
+async def quiet(_: bytes) -> None:
+    """A progress that nobody reads."""
+
+
+async def finish(sandbox: Sandbox, command: Command, offset: int = 0) -> tuple[bytes, Exit]:
+    """Run to the end: all output, and how it ended."""
+    output = b""
+    async for event in sandbox.run(command, offset):
+        if isinstance(event, Exit):
+            return output, event
+        assert 0 < len(event) <= 256 * 1024
+        output += event
+    raise AssertionError("a run without an Exit")
+
+
+async def first_bytes(sandbox: Sandbox, command: Command, offset: int = 0) -> bytes:
+    """Break off after the first output."""
+    run = sandbox.run(command, offset)
+    event = await anext(run)
+    await run.aclose()
+    assert isinstance(event, bytes)
+    return event
+
+
+async def read_all(process: Process) -> bytes:
+    output = b""
+    while data := await process.read():
+        output += data
+    return output
+
+
+async def test_output_and_exit_code_arrive(world: World) -> None:
+    sandbox = await world.open()
+    assert await finish(sandbox, Command(id="1", script="echo one\necho two\nexit 3")) == (b"one\ntwo\n", Exit(3))
+    assert await finish(sandbox, Command(id="2", script="exit 0")) == (b"", Exit(0))
+
+
+async def test_long_output_arrives_whole(world: World) -> None:
+    sandbox = await world.open()
+    output, how = await finish(sandbox, Command(id="1", script="seq 300000"))
+    assert output == "".join(f"{n}\n" for n in range(1, 300001)).encode()
+    assert how == Exit(0)
+
+
+async def test_an_id_runs_once_and_its_output_can_be_read_again_from_any_byte(world: World) -> None:
+    sandbox = await world.open()
+    command = Command(id="1", script="seq 20000")
+    whole, _ = await finish(sandbox, command)
+    for offset in (0, 1, 65535, 65536, 65537, len(whole) - 1, len(whole)):
+        rest, how = await finish(sandbox, Command(id="1", script="echo never; exit 9"), offset)
+        assert (rest == whole[offset:]) and how == Exit(0)
+
+
+async def test_a_broken_off_reader_goes_on_at_its_offset(world: World) -> None:
+    sandbox = await world.open()
+    command = Command(id="1", script="echo first\nsleep 1000")
+    assert await first_bytes(sandbox, command) == b"first\n"
+    await sandbox.kill("1", 5.0)
+    rest, how = await finish(sandbox, command, len(b"first\n"))
+    assert (rest, how) == (b"", Exit(143))
+
+
+async def test_a_restarted_appliance_finds_its_sandbox(world: World) -> None:
+    sandbox = await world.open()
+    command = Command(id="1", script="echo first\nsleep 1000")
+    assert await first_bytes(sandbox, command) == b"first\n"
+    await sandbox.detach()
+    second = world.again()
+    assert await second.list() == [sandbox.ref]
+    found = await second.reattach(sandbox.ref)
+    await found.kill("1", 5.0)
+    assert await finish(found, command, 3) == (b"st\n", Exit(143))
+    assert await finish(found, Command(id="2", script="echo more")) == (b"more\n", Exit(0))
+    await found.close()
+    assert await second.list() == []
+    await second.close()
+
+
+async def test_kill_ends_a_command_that_ignores_sigterm(world: World) -> None:
+    sandbox = await world.open()
+    command = Command(id="1", script="trap '' TERM\necho on\nsleep 1000")
+    run = sandbox.run(command)
+    assert await anext(run) == b"on\n"
+    await sandbox.kill("1", 0.2)
+    assert await anext(run) == Exit(137)
+
+
+async def test_kill_of_what_ended_or_never_began_does_nothing(world: World) -> None:
+    sandbox = await world.open()
+    await finish(sandbox, Command(id="1", script="echo x"))
+    await sandbox.kill("1", 1.0)
+    await sandbox.kill("7", 1.0)
+    assert await finish(sandbox, Command(id="7", script="echo y")) == (b"y\n", Exit(0))
+
+
+async def test_a_background_command_goes_on_beside_others(world: World) -> None:
+    sandbox = await world.open()
+    server = Command(id="b", script="echo up\nsleep 1000", background=True)
+    run = sandbox.run(server)
+    assert await anext(run) == b"up\n"
+    assert await finish(sandbox, Command(id="1", script="echo beside")) == (b"beside\n", Exit(0))
+    await sandbox.kill("b", 5.0)
+    assert await anext(run) == Exit(143)
+    assert await finish(sandbox, server, 1) == (b"p\n", Exit(143))
+
+
+async def test_the_environment_of_a_command_can_be_asked_for(world: World) -> None:
+    sandbox = await world.open()
+    assert await sandbox.environment_of() == {}
+    await finish(sandbox, Command(id="1", script="echo $A", environment={"A": "it's", "B": "two\nlines"}))
+    await finish(sandbox, Command(id="2", script="echo", environment={"C": ""}))
+    assert await sandbox.environment_of() == {"C": ""}
+    assert await sandbox.environment_of("1") == {"A": "it's", "B": "two\nlines"}
+
+
+async def test_wrong_ids_and_nul_bytes_are_refused(world: World) -> None:
+    sandbox = await world.open()
+    for command in (Command(id="a b", script="echo"), Command(id="1", script="echo \0")):
+        with pytest.raises(SandboxError):
+            await finish(sandbox, command)
+    assert await finish(sandbox, Command(id="1", script="echo x")) == (b"x\n", Exit(0))
+
+
+async def test_a_process_takes_input_and_gives_output(world: World) -> None:
+    sandbox = await world.open()
+    process = await sandbox.process(["cat"])
+    await process.write(b"hello ")
+    await process.write(b"you")
+    await process.write_eof()
+    assert await read_all(process) == b"hello you"
+    assert await process.wait() == 0
+    await process.kill()
+
+
+async def test_closing_and_removing_may_be_repeated_and_leave_nothing(world: World) -> None:
+    sandbox = await world.open("1.0")
+    other = await world.open("2.0")
+    assert await world.executor.list() == ["1.0", "2.0"]
+    await sandbox.close()
+    await sandbox.close()
+    await world.executor.remove(other.ref)
+    await world.executor.remove(other.ref)
+    assert await world.executor.list() == []
+    for ref in ("1.0", "2.0", "3.0"):
+        with pytest.raises(SandboxLost):
+            await world.executor.reattach(ref)
+
+
+async def test_a_removed_sandbox_is_lost_to_its_reader(world: World) -> None:
+    sandbox = await world.open()
+    run = sandbox.run(Command(id="1", script="echo on\nsleep 1000"))
+    assert await anext(run) == b"on\n"
+    await world.executor.remove(sandbox.ref)
+    with pytest.raises(SandboxLost):
+        await anext(run)
+    with pytest.raises(SandboxLost):
+        await finish(sandbox, Command(id="2", script="echo x"))
+
+
+async def test_check_is_silent_when_all_is_well(world: World) -> None:
+    assert await world.executor.check() is None
