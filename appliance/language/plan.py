@@ -273,8 +273,7 @@ def dump(plan: Plan) -> dict[str, Any]:
     data: dict[str, Any] = {"version": plan.version, "is_setup": plan.is_setup}
     for group, workflows in (("workflows", plan.workflows), ("scheduled", plan.scheduled)):
         data[group] = [
-            _plain(replace(workflow, jobs=())) | {"jobs": [dump_job(job) for job in workflow.jobs]}
-            for workflow in workflows
+            _plain(replace(workflow, jobs=())) | {"jobs": [dump_job(job) for job in workflow.jobs]} for workflow in workflows
         ]
     return data
 
@@ -293,9 +292,7 @@ def load_job(data: Mapping[str, Any]) -> Job:
     """What `dump_job` wrote."""
     values = dict(data)
     values["type"] = JobType(values["type"])
-    values["requires"] = tuple(
-        Require(job=item["job"], statuses=tuple(item["statuses"])) for item in values["requires"]
-    )
+    values["requires"] = tuple(Require(job=item["job"], statuses=tuple(item["statuses"])) for item in values["requires"])
     values["contexts"] = tuple(values["contexts"])
     values["steps"] = tuple(_load_step(step) for step in values["steps"])
     if values["executor"] is not None:
