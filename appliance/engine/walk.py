@@ -74,6 +74,7 @@ class Walk:
                 sandbox=self._sandbox,
                 job=self._facts.plan,
                 index=self._facts.node.index,
+                name=f"{self._facts.job.id}.{self._facts.node.index}",
                 command_id=f"step{position}",
                 environment=self._environment,
                 source=self._source,

@@ -46,6 +46,7 @@ class NodeView:
     sandbox: Sandbox
     job: plans.Job
     index: int
+    name: str  # of the node, for files: other nodes may share the file system
     command_id: str  # for the one supervised command of this step
     environment: Mapping[str, str]  # of the user's steps; never given to our own helpers
     source: Source

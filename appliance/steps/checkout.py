@@ -63,7 +63,7 @@ git --no-pager log --no-color -n 1 --format='HEAD is now at %h %s'
 
 
 async def perform(step: plans.Checkout, node: NodeView) -> Outcome:
-    file = f"/tmp/rondo-checkout.{node.command_id}"
+    file = f"/tmp/rondo-checkout.{node.name}.{node.command_id}"
     error = await _send(node, file)
     if error:
         await node.say(error + "\n")

@@ -1,0 +1,48 @@
+# `make demo` shows it, `make test` proves it. Everything else is for the working loop.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check lint fix bench package example clean help
+
+help:  ## Say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP)  ## Start everything, push a sample, show its jobs (ONCE=1: end with the workflow)
+	@$(PY) -m appliance demo $(if $(ONCE),--once,)
+
+test: $(STAMP).dev lint  ## The whole test suite, on real parts
+	@$(PY) -m pytest $(ARGS)
+
+check: $(STAMP).dev lint  ## What takes less than a minute
+	@$(PY) -m pytest -q -m "not docker and not slow and not browser" $(ARGS)
+
+lint: $(STAMP).dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+fix: $(STAMP).dev  ## Format, and mend what a machine can
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(STAMP).dev  ## Every figure beside its floor; writes bench.json
+	@$(PY) -m tests.bench $(ARGS)
+
+package: $(STAMP).dev  ## A one-file executable in dist/
+	@$(PY) packaging/build.py
+
+example: $(STAMP)  ## Write config.example.toml from the settings
+	@$(PY) -c "from appliance.settings import example_file; print(example_file(), end='')" > config.example.toml
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(STAMP): pyproject.toml packaging/venv.sh
+	@sh packaging/venv.sh $(VENV) .
+	@touch $@
+
+$(STAMP).dev: pyproject.toml packaging/venv.sh
+	@sh packaging/venv.sh $(VENV) '.[dev]'
+	@touch $(STAMP) $@

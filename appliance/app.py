@@ -1,0 +1,384 @@
+"""The roof: makes every part, hands each what it needs, starts them in order, and ends them in the other order.
+
+The only file that names concrete adapters. The order of a start: the lock on the data folder, database and keys, the
+executors, recovery, and only then the doors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance import orbs
+from appliance.api import server as web_server
+from appliance.api.parts import Addresses, Parts
+from appliance.bell import Bell
+from appliance.blobs import Blobs, check_room
+from appliance.clock import Clock, SystemClock
+from appliance.crypto import SecretBox, load_or_make_key, write_private
+from appliance.engine import placement
+from appliance.engine.commands import Commands, LiveNodes
+from appliance.engine.courier import Courier
+from appliance.engine.intake import Intake
+from appliance.engine.recovery import Janitor, recover
+from appliance.engine.runner import run_node
+from appliance.engine.scheduler import Capacity, Scheduler
+from appliance.engine.workshop import Limits, Workshop
+from appliance.errors import SettingsError, StoreError
+from appliance.executors.base import Executor, Mount
+from appliance.executors.docker import DockerExecutor
+from appliance.executors.docker_plan import DockerOptions
+from appliance.executors.local import LocalExecutor
+from appliance.model import Project, Vcs
+from appliance.pages.site import make_site
+from appliance.settings import Settings
+from appliance.sshd.door import Door
+from appliance.store import people
+from appliance.store.database import Database, Tx, open_database
+from appliance.vcs.base import Provider
+from appliance.vcs.client import Git
+from appliance.vcs.github import GitHub
+from appliance.vcs.hosted import Hosted
+from appliance.vcs.mirror import Mirrors
+from appliance.vcs.plain import PlainGit
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code."""
+    start_logging(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop_or_exit, stop)
+    async with running(settings) as appliance:
+        for line in appliance.greeting:
+            print(line, flush=True)
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+        log.info("stopping: running jobs go on and are found again at the next start; a second signal ends this now")
+    return 0
+
+
+def _stop_or_exit(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)  # everything we keep survives a kill; that is tested
+    stop.set()
+
+
+def start_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.text("log.level").upper(), handlers=[handler])
+
+
+class _Plain(logging.Formatter):
+    """The sentence, then its facts."""
+
+    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in self._KNOWN)
+        return super().format(record) + (f" [{facts}]" if facts else "")
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify); does nothing without it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+@dataclass(frozen=True)
+class Appliance:
+    """A running appliance, for `serve`, the demo and the tests."""
+
+    web_url: str
+    ssh_host: str
+    ssh_port: int
+    db: Database
+    commands: Commands
+    greeting: tuple[str, ...]
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Appliance]:
+    """A whole appliance, ready when the block begins, gone at its end; jobs live on in their sandboxes."""
+    for name in ("asyncssh", "aiohttp", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    clock = clock or SystemClock()
+    data = _data_folder(settings)
+    with _locked(data), _bound(settings) as listener:
+        is_first = not (data / "rondo.db").exists()
+        box = SecretBox(load_or_make_key(data / "secret_key"))
+        async with open_database(data / "rondo.db") as db:
+            instance = await db.write(_instance_id)
+            async with _executors(settings, data, instance) as executors:
+                async with _started(settings, clock, data, box, db, executors, listener) as appliance:
+                    greeting = await _greeting(db, clock, appliance, is_first=is_first)
+                    yield Appliance(**{**vars(appliance), "greeting": greeting})
+
+
+@asynccontextmanager
+async def _started(
+    settings: Settings,
+    clock: Clock,
+    data: Path,
+    box: SecretBox,
+    db: Database,
+    executors: Mapping[str, Executor],
+    listener: socket.socket,
+) -> AsyncIterator[Appliance]:
+    bell, live = Bell(), LiveNodes()
+    hosted, providers = _providers(settings, data)
+    web_url = settings.text("web.url").rstrip("/") or _url_of(listener, settings)
+    blobs = Blobs(data / "blobs")
+    commands = Commands(db, bell, clock, live, honour_skip_ci=settings.is_on("jobs.skip_ci"))
+    door = Door(
+        db=db,
+        bell=bell,
+        clock=clock,
+        commands=commands,
+        hosted=hosted,
+        settings=settings,
+        data=data,
+        web_url=web_url,
+    )
+    async with door.listening() as ssh_port:
+        addresses = Addresses(web_url, _ssh_name(settings, web_url), ssh_port)
+
+        def git_url(project: Project) -> str:
+            return project.git_url or addresses.git_url(project.org, project.repo)
+
+        places = _places(settings)
+        workshop = Workshop(
+            db=db,
+            bell=bell,
+            clock=clock,
+            blobs=blobs,
+            box=box,
+            live=live,
+            executors=executors,
+            providers=providers,
+            places=places,
+            limits=Limits(
+                longest_s=settings.number("jobs.longest"),
+                grace_s=settings.number("jobs.grace"),
+                log_bytes=settings.integer("jobs.log_limit"),
+            ),
+            everywhere=settings.table("jobs.environment"),
+            web_url=web_url,
+            ssh_command=addresses.ssh_command,
+            git_url=git_url,
+        )
+        scheduler = Scheduler(
+            db=db,
+            bell=bell,
+            clock=clock,
+            executors=executors,
+            places=places,
+            capacity=_capacity(settings),
+            run_node=lambda job_id, index: run_node(workshop, job_id, index),
+            check_disk=lambda: check_room(data, settings.integer("disk.floor")),
+        )
+        intake = Intake(
+            db=db,
+            bell=bell,
+            clock=clock,
+            providers=providers,
+            orbs=orbs.Mirror(Path(settings.text("orbs.mirror"))) if settings.text("orbs.mirror") else None,
+            git_url=git_url,
+            largest_config=settings.integer("git.largest_config"),
+        )
+        courier = Courier(db=db, bell=bell, clock=clock, providers=providers, web_url=web_url)
+        ready = asyncio.Event()
+        site = make_site(
+            Parts(
+                db=db,
+                bell=bell,
+                clock=clock,
+                blobs=blobs,
+                commands=commands,
+                box=box,
+                providers=providers,
+                settings=settings,
+                addresses=addresses,
+                ready=ready,
+            )
+        )
+        resumed = await recover(db, executors)
+        await door.reconcile()
+        _note_addresses(data, addresses)
+        async with asyncio.TaskGroup() as loops:
+            tasks = [
+                loops.create_task(intake.run()),
+                loops.create_task(scheduler.run(resumed)),
+                loops.create_task(courier.run()),
+                loops.create_task(Janitor(db, clock, executors).run()),
+            ]
+            async with web_server.serving(site, listener, settings.number("drain.longest")):
+                ready.set()
+                door.open()
+                log.info("ready", extra={"web": web_url, "ssh": f"{addresses.ssh_host}:{ssh_port}"})
+                yield Appliance(web_url, addresses.ssh_host, ssh_port, db, commands, ())
+            for task in tasks:
+                task.cancel()
+
+
+# The parts, from the settings
+
+
+def _data_folder(settings: Settings) -> Path:
+    data = Path(settings.text("data")).expanduser().absolute()
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError([f"cannot make the data folder {data}: {error.strerror}; choose another with --data"]) from None
+    if not os.access(data, os.W_OK):
+        raise SettingsError([f"no right to write to the data folder {data}"])
+    return data
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """One appliance a data folder; the lock ends with the process, however that ends."""
+    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(f"another Rondo works on {data}: stop it first, or choose another folder with --data") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    """The pages' socket, bound before anything is begun."""
+    host, port = settings.text("web.host"), settings.integer("web.port")
+    try:
+        listener = web_server.listen(host, port)
+    except OSError as error:
+        raise SettingsError(
+            [f"cannot listen on {host}:{port} for the pages: {error.strerror}; choose another web.port (0: a free one)"]
+        ) from None
+    with contextlib.closing(listener):
+        yield listener
+
+
+def _url_of(listener: socket.socket, settings: Settings) -> str:
+    host = settings.text("web.host")
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _ssh_name(settings: Settings, web_url: str) -> str:
+    return settings.text("ssh.name") or web_url.split("//", 1)[1].split("/")[0].rsplit(":", 1)[0].strip("[]")
+
+
+def _instance_id(tx: Tx) -> str:
+    """Who we are, on everything we make outside the database."""
+    tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
+    return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
+
+
+@asynccontextmanager
+async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[Mapping[str, Executor]]:
+    found: dict[str, Executor] = {}
+    if settings.is_on("docker.enabled"):
+        options = DockerOptions(
+            network_mtu=settings.integer("docker.mtu") or None,
+            primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
+        )
+        found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
+    if settings.is_on("local.enabled"):
+        found["local"] = LocalExecutor(instance, data / "sandboxes")
+    try:
+        yield found
+    finally:
+        for executor in found.values():
+            await executor.close()
+
+
+def _docker_url(settings: Settings) -> str:
+    return settings.text("docker.url") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def _providers(settings: Settings, data: Path) -> tuple[Hosted, Mapping[Vcs, Provider]]:
+    git = Git(timeout_s=settings.number("git.timeout"))
+    mirrors = Mirrors(git, data / "mirrors")
+    hosted = Hosted(git, data)
+    hosted.prepare()
+    github = GitHub(mirrors, api=settings.text("github.api"), token=settings.text("github.token"))
+    return hosted, {Vcs.HOSTED: hosted, Vcs.GITHUB: github, Vcs.GIT: PlainGit(mirrors)}
+
+
+def _places(settings: Settings) -> placement.Places:
+    return placement.Places(
+        has_docker=settings.is_on("docker.enabled"),
+        has_local=settings.is_on("local.enabled"),
+        local_takes_all=settings.text("local.takes") == "all",
+        machine_image=settings.text("docker.machine_image"),
+        default_class=settings.text("jobs.default_class"),
+        aliases=settings.table("images"),
+        mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
+    )
+
+
+def _mount(text: str) -> Mount:
+    source, _, target = text.partition(":")
+    if not (source.startswith("/") and target.startswith("/")):
+        raise SettingsError([f"jobs.mounts: {text!r} is not /SOURCE:/TARGET"])
+    return Mount(source=source, target=target)
+
+
+def _capacity(settings: Settings) -> Capacity:
+    memory = settings.integer("jobs.memory") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Capacity(
+        cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
+        memory_bytes=memory,
+        nodes=settings.integer("jobs.at_once"),
+    )
+
+
+def _note_addresses(data: Path, addresses: Addresses) -> None:
+    """For the command line beside us: ports may be any free ones."""
+    write_private(data / "web_url", addresses.web.encode())
+    write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
+
+
+async def _greeting(db: Database, clock: Clock, appliance: Appliance, *, is_first: bool) -> tuple[str, ...]:
+    """What a start says; the first one says how to log in."""
+    lines = [f"Rondo is at {appliance.web_url}, its SSH door at {appliance.ssh_host}:{appliance.ssh_port}"]
+    now_ms = clock.now_ms()
+
+    def first_admin(tx: Tx) -> str | None:
+        if people.everybody(tx):
+            return None
+        admin = people.add(tx, name="admin", is_admin=True, sees_all_projects=True, now_ms=now_ms)
+        return people.make_token(tx, admin.id, "link", now_ms, 24 * 3600 * 1000)
+
+    token = await db.write(first_admin) if is_first else None
+    if token is not None:
+        lines += [
+            f"Log in as admin, once, within a day: {appliance.web_url}/login?token={token}",
+            "Then: rondo user add NAME --ssh-key FILE, rondo project create ORG/REPO",
+        ]
+    return tuple(lines)

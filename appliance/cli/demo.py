@@ -1,0 +1,272 @@
+"""`rondo demo`: a whole appliance on 127.0.0.1, a project that it hosts, and a real `git push` of a sample into it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from appliance.errors import RondoError
+
+if TYPE_CHECKING:
+    from appliance.app import Appliance
+    from appliance.model import PipelineId
+    from appliance.store import jobs, pipelines
+
+_LONGEST_S = 600.0
+_LOCAL_IMAGES = ("rondo-test/debian", "rondo-test/busybox", "cimg/base", "debian", "ubuntu", "alpine", "busybox")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("demo", help="show everything at work on this machine, in a fresh data folder")
+    parser.add_argument("--once", action="store_true", help="end with the workflow; its success is the exit code")
+    parser.add_argument("--data", metavar="DIR", help="data folder to make (default: a temporary one)")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    for tool in ("git", "ssh"):
+        if shutil.which(tool) is None:
+            package = {"ssh": "openssh-client"}.get(tool, tool)
+            raise RondoError(f"the demo pushes with {tool}, which is not here: install it (apt-get install {package})")
+    with _folder(args.data) as data:
+        try:
+            return asyncio.run(_Demo(data, is_once=args.once).run())
+        except KeyboardInterrupt:
+            return 0
+
+
+@contextmanager
+def _folder(named: str | None) -> Iterator[Path]:
+    """A fresh data folder; a temporary one goes away at the end."""
+    if named is None:
+        with tempfile.TemporaryDirectory(prefix="rondo-demo-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    data = Path(named).absolute()
+    if (data / "rondo.db").exists():
+        shutil.rmtree(data)
+    elif data.exists() and any(data.iterdir()):
+        raise RondoError(f"{data} is not empty and not the folder of an earlier demo: name another one with --data")
+    data.mkdir(parents=True, exist_ok=True)
+    yield data
+
+
+class _Demo:
+    def __init__(self, data: Path, *, is_once: bool) -> None:
+        self._data = data
+        self._is_once = is_once
+        self._image: str | None = None
+
+    async def run(self) -> int:
+        from appliance.app import running
+        from appliance.settings import Settings
+
+        logging.basicConfig(filename=self._data / "rondo.log", level="INFO")
+        self._image = await asyncio.to_thread(_docker_image)
+        settings = Settings(
+            {
+                "data": str(self._data),
+                "web.port": 0,
+                "ssh.port": 0,
+                "local.enabled": True,
+                "docker.enabled": self._image is not None,
+                "disk.floor": 0,
+            }
+        )
+        async with running(settings) as appliance:
+            link = await self._people_and_project(appliance)
+            print(f"Rondo is up at {appliance.web_url} (log: {self._data / 'rondo.log'})")
+            print(f"Log in on the pages, once: {link}")
+            if self._image is None:
+                print("No Docker engine with a usable image answers: only the jobs without one are in the sample.")
+            await self._push(appliance)
+            is_green = await self._watch(appliance)
+            if self._is_once:
+                return 0 if is_green else 1
+            print("Everything stays up until Ctrl-C.", flush=True)
+            await _interrupted()
+            return 0
+
+    async def _people_and_project(self, appliance: Appliance) -> str:
+        """A user with a key of its own, and a project; the link that logs the user in."""
+        import asyncssh
+
+        from appliance.model import Vcs
+        from appliance.store import people, projects
+        from appliance.store.database import Tx
+
+        key = asyncssh.generate_private_key("ssh-ed25519", comment="rondo demo")
+        key_path = self._data / "demo_key"
+        key.write_private_key(key_path)
+        key_path.chmod(0o600)
+        public = people.SshKey(key.get_fingerprint("sha256"), key.export_public_key("openssh").decode().strip())
+        now_ms = time.time_ns() // 1_000_000
+
+        def add(tx: Tx) -> str:
+            user = people.add(tx, name="you", is_admin=True, sees_all_projects=True, now_ms=now_ms)
+            people.add_key(tx, user.id, public, now_ms)
+            projects.add(tx, org="demo", repo="words", vcs=Vcs.HOSTED, git_url=None, default_branch="main", now_ms=now_ms)
+            return people.make_token(tx, user.id, "link", now_ms, 24 * 3600 * 1000)
+
+        return f"{appliance.web_url}/login?token={await appliance.db.write(add)}"
+
+    async def _push(self, appliance: Appliance) -> None:
+        """Commit the sample and push it with the real git over the real SSH door."""
+        folder = self._data / "sample"
+        write_sample(folder, self._image)
+        url = f"ssh://git@{appliance.ssh_host}:{appliance.ssh_port}/demo/words.git"
+        print(f"$ git push {url} main", flush=True)
+        person = ["-c", "user.name=Demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
+        for words in (["init", "-q", "-b", "main"], ["add", "."], [*person, "commit", "-q", "-m", "Count words"]):
+            await _git(folder, words)
+        await _git(folder, ["push", "--progress", url, "main"], ssh=self._ssh())
+
+    def _ssh(self) -> str:
+        known = self._data / "known_hosts"
+        options = f"-o UserKnownHostsFile='{known}' -o StrictHostKeyChecking=accept-new -o IdentitiesOnly=yes"
+        return f"ssh -F none -i '{self._data / 'demo_key'}' {options}"
+
+    async def _watch(self, appliance: Appliance) -> bool:
+        """Show the jobs until the workflow has ended; whether it is green."""
+        board = _Board()
+        has_shown_shell = False
+        async with asyncio.timeout(_LONGEST_S):
+            while True:
+                pipeline, workflows, rows = await appliance.db.read(_state)
+                if pipeline is None:
+                    await asyncio.sleep(0.1)
+                    continue
+                running = next((row for row in rows if row.status == "running" and row.number), None)
+                if running is not None and not has_shown_shell:
+                    has_shown_shell = True
+                    board.note(f"A page of it:  {appliance.web_url}/jobs/{running.number}")
+                    who = f"{running.number}@{appliance.ssh_host}"
+                    board.note(f"A shell in it: {self._ssh()} -p {appliance.ssh_port} {who}")
+                board.show(rows)
+                if pipeline.state == "errored" or (workflows and all(one.status.is_done for one in workflows)):
+                    break
+                await asyncio.sleep(0.2)
+        for problem in pipeline.problems:
+            print(problem.text)
+        for workflow in workflows:
+            print(f"workflow {workflow.name}: {workflow.status}")
+        print(f"{appliance.web_url}/pipelines/circleci/demo/words/{pipeline.number}", flush=True)
+        return bool(workflows) and all(workflow.status == "success" for workflow in workflows)
+
+
+def _state(tx: object) -> tuple[pipelines.Pipeline | None, list[pipelines.Workflow], list[jobs.Job]]:
+    """The newest pipeline with its workflows and jobs."""
+    import sqlite3
+
+    from appliance.model import PipelineId
+    from appliance.store import jobs, pipelines
+
+    assert isinstance(tx, sqlite3.Connection)
+    row = tx.execute("SELECT id FROM pipelines ORDER BY created_at_ms DESC LIMIT 1").fetchone()
+    if row is None:
+        return None, [], []
+    pipeline_id: PipelineId = PipelineId(row["id"])
+    pipeline = pipelines.pipeline(tx, pipeline_id)
+    return pipeline, pipelines.workflows_of(tx, pipeline_id), jobs.of_pipeline(tx, pipeline_id)
+
+
+class _Board:
+    """One line a job: in place on a terminal, elsewhere a line for each change."""
+
+    _SIGNS: ClassVar = {"success": "✓", "failed": "✗", "timedout": "✗", "running": "●", "canceled": "-", "not_run": "-"}
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._shown: dict[str, str] = {}
+
+    def note(self, line: str) -> None:
+        """A line above the jobs."""
+        self._wipe()
+        print(line, flush=True)
+        self._shown = {} if self._is_terminal else self._shown
+
+    def show(self, rows: Sequence[jobs.Job]) -> None:
+        lines = {row.name: self._line(row) for row in rows}
+        if self._is_terminal:
+            self._wipe()
+            for line in lines.values():
+                print(line)
+        else:
+            for row in rows:
+                if self._shown.get(row.name) != row.status:
+                    print(lines[row.name])
+        self._shown = {row.name: str(row.status) for row in rows}
+        sys.stdout.flush()
+
+    def _wipe(self) -> None:
+        if self._is_terminal and self._shown:
+            print(f"\x1b[{len(self._shown)}A\x1b[J", end="")
+
+    def _line(self, row: jobs.Job) -> str:
+        seconds = ""
+        if row.started_at_ms:
+            until = row.stopped_at_ms or time.time_ns() // 1_000_000
+            seconds = f"{(until - row.started_at_ms) / 1000:.1f} s" if self._is_terminal or row.stopped_at_ms else ""
+        return f"  {self._SIGNS.get(row.status, '○')} {row.name:<18} {row.status:<12} {seconds}".rstrip()
+
+
+def write_sample(folder: Path, image: str | None) -> None:
+    """The sample repository's files, with the docker job when there is an image for it."""
+    (folder / ".circleci").mkdir(parents=True)
+    files = resources.files("appliance.cli").joinpath("sample")
+    config = files.joinpath("config.yml").read_text("utf-8")
+    lines = [
+        line.removeprefix("#docker").replace("DOCKER_IMAGE", image or "")
+        for line in config.splitlines()
+        if image is not None or not line.startswith("#docker")
+    ]
+    (folder / ".circleci" / "config.yml").write_text("\n".join(lines) + "\n")
+    for file in files.iterdir():
+        if file.name.endswith(".py.txt"):
+            (folder / file.name.removesuffix(".txt")).write_text(file.read_text("utf-8"))
+
+
+def _docker_image() -> str | None:
+    """An image that an engine here has already; None without an engine or image. Nothing is pulled for a demo."""
+    if shutil.which("docker") is None:
+        return None
+    try:
+        listed = subprocess.run(
+            ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    names = [name for name in listed.stdout.split() if "<none>" not in name]
+    return next((name for wanted in _LOCAL_IMAGES for name in names if name.rpartition(":")[0] == wanted), None)
+
+
+async def _git(folder: Path, words: Sequence[str], ssh: str = "") -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_SSH_COMMAND": ssh, "GIT_TERMINAL_PROMPT": "0"} if ssh else {}
+    process = await asyncio.create_subprocess_exec("git", "-C", str(folder), *words, env=environment)
+    if await process.wait() != 0:
+        raise RondoError(f"git {words[0]} did not work; the lines above say why")
+
+
+async def _interrupted() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,121 @@
+"""`rondo project`: what is built."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+
+from appliance.cli.place import Store, add_options, store_of
+from appliance.errors import BadRequest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("project", help="make projects, set their environment variables")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a project")
+    create.add_argument("name", metavar="ORG/REPO")
+    create.add_argument("--git-url", metavar="URL", help="where its repository is (default: here, to be pushed to us)")
+    create.add_argument("--github", action="store_true", help="the repository is on GitHub: webhooks and commit statuses")
+    create.add_argument("--default-branch", metavar="BRANCH", default="main")
+    _action(create, _create)
+    _action(actions.add_parser("list", help="list projects"), _list)
+    env = actions.add_parser("env", help="set, list or remove environment variables")
+    env.add_argument("name", metavar="ORG/REPO")
+    env.add_argument("variable", metavar="NAME", nargs="?", help="set this one; its value is read from standard input")
+    env.add_argument("--remove", action="store_true")
+    _action(env, _env)
+
+
+def _action(parser: argparse.ArgumentParser, fn: object) -> None:
+    add_options(parser)
+    parser.set_defaults(run=fn)
+
+
+def _create(args: argparse.Namespace) -> int:
+    org, _, repo = args.name.removesuffix(".git").partition("/")
+    if not (_NAME.fullmatch(org) and _NAME.fullmatch(repo)):
+        raise BadRequest(f"{args.name} is not ORG/REPO of letters, digits, '.', '_' and '-'")
+    with store_of(args) as store:
+        for line in create(store, org, repo, args.git_url, args.default_branch, is_github=args.github):
+            print(line)
+    return 0
+
+
+def create(store: Store, org: str, repo: str, git_url: str | None, default_branch: str, *, is_github: bool) -> list[str]:
+    """Make a project; what to tell the person about it."""
+    import asyncio
+    import secrets
+
+    from appliance.model import Vcs
+    from appliance.store import projects
+    from appliance.vcs.client import Git
+    from appliance.vcs.hosted import Hosted
+
+    if is_github:
+        vcs, git_url = Vcs.GITHUB, git_url or f"https://github.com/{org}/{repo}.git"
+    else:
+        vcs = Vcs.GIT if git_url else Vcs.HOSTED
+    project = store.write(
+        lambda tx: projects.add(
+            tx, org=org, repo=repo, vcs=vcs, git_url=git_url, default_branch=default_branch, now_ms=store.now_ms
+        )
+    )
+    if vcs is Vcs.HOSTED:
+        asyncio.run(Hosted(Git(), store.data).create(project))
+        return [f"created {project.name}", f"push to it: git push {hosted_url(store, org, repo)} {default_branch}"]
+    if vcs is Vcs.GITHUB:
+        from appliance.cli.user import web_url
+
+        secret = secrets.token_hex(32)
+        store.write(lambda tx: projects.set_webhook_secret(tx, store.box, project.id, secret))
+        return [
+            f"created {project.name}",
+            "add a webhook to the repository: content type application/json, just the push event,",
+            f"    payload URL {web_url(store)}/hooks/github",
+            f"    secret      {secret}",
+        ]
+    return [f"created {project.name}", f"start a pipeline: POST /api/v2/project/{project.slug}/pipeline"]
+
+
+def hosted_url(store: Store, org: str, repo: str) -> str:
+    """What `git push` takes for a repository that lives here."""
+    noted = store.data / "ssh_address"
+    if noted.exists():
+        address = noted.read_text("utf-8").strip()
+    else:
+        settings = store.settings
+        address = f"{settings.text('ssh.name') or settings.text('ssh.host')}:{settings.integer('ssh.port')}"
+    return f"ssh://git@{address}/{org}/{repo}.git"
+
+
+def _list(args: argparse.Namespace) -> int:
+    from appliance.store import projects
+
+    with store_of(args) as store:
+        for project in projects.all_of(store.tx):
+            print(f"{project.name}  {project.git_url or hosted_url(store, project.org, project.repo)}")
+    return 0
+
+
+def _env(args: argparse.Namespace) -> int:
+    from appliance.store import projects
+
+    with store_of(args) as store:
+        project = projects.find(store.tx, args.name)
+        if args.variable is None:
+            for name in projects.secrets(store.tx, store.box, project.id):
+                print(name)
+            return 0
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", args.variable):
+            raise BadRequest(f"{args.variable} is not a name for an environment variable")
+        if args.remove:
+            store.write(lambda tx: projects.remove_secret(tx, project.id, args.variable))
+            return 0
+        if sys.stdin.isatty():
+            print(f"value of {args.variable}, end with Ctrl-D:", file=sys.stderr)
+        value = sys.stdin.read().removesuffix("\n")
+        store.write(lambda tx: projects.set_secret(tx, store.box, project.id, args.variable, value, store.now_ms))
+    return 0
