@@ -1,0 +1,293 @@
+"""The SSH door: who may enter, and to whom they are shown.
+
+Public keys only, looked up by fingerprint. The user name says where one wants to go (`git`, a job's number), never who
+one is: so there are no accounts to guess, and a stranger's key is refused alike for every name. Nothing is forwarded:
+no agent, no X11, no ports, no sockets. The key is looked up again for each session on a connection, so whoever was
+removed gets no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncssh
+
+from appliance.bell import Bell
+from appliance.clock import Clock
+from appliance.engine.commands import Commands
+from appliance.errors import Refused, RondoError, SettingsError
+from appliance.model import User
+from appliance.settings import Settings
+from appliance.sshd.git import GitDoor, parse_command
+from appliance.sshd.host_key import load_or_make_host_key
+from appliance.sshd.session import Gone, Session, finish, tell
+from appliance.sshd.shell import ShellDoor, parse_node
+from appliance.store import people
+from appliance.store.database import Database
+from appliance.vcs.base import HostedRepositories
+
+log = logging.getLogger(__name__)
+
+_VERSION = "Rondo"
+_KEEPALIVE_S = 30
+_SESSIONS_PER_CONNECTION = 20
+_KEYS_PER_CONNECTION = 50
+_STRANGERS_AT_ONCE = 100
+_OPENING_TIMEOUT_S = 120.0
+_CLOSED: dict[str, Any] = {
+    "password_auth": False,
+    "kbdint_auth": False,
+    "host_based_auth": False,
+    "gss_host": None,
+    "gss_kex": False,
+    "gss_auth": False,
+    "agent_forwarding": False,
+    "x11_forwarding": False,
+    "allow_scp": False,
+    "compression_algs": None,
+}
+_ALGORITHMS: dict[str, Any] = {
+    "kex_algs": "*25519*,ecdh-sha2-nistp*",
+    "encryption_algs": "chacha20-poly1305@openssh.com,aes*-gcm@openssh.com,aes256-ctr,aes128-ctr",
+    "mac_algs": "hmac-sha2-*-etm@openssh.com",
+    "signature_algs": "ssh-ed25519,sk-ssh-ed25519@openssh.com,ecdsa-*,sk-ecdsa-*,rsa-sha2-*",
+}
+
+
+class Door:
+    """The listener, and what it leads to. Use: `listening`, then `reconcile`, then `open`.
+
+    Before `open` whoever comes is let in and waits: the port is known early, and nothing happens before recovery.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        bell: Bell,
+        clock: Clock,
+        commands: Commands,
+        hosted: HostedRepositories,
+        settings: Settings,
+        data: Path,
+        web_url: str,
+        drain_s: float = 10.0,
+    ) -> None:
+        self._db = db
+        self._settings = settings
+        self._host_key = data / "ssh_host_key"
+        self._drain_s = drain_s
+        self._git = GitDoor(db, commands, bell, hosted, pages=web_url)
+        self._shell = ShellDoor(db, commands, idle_limit_s=settings.number("ssh.idle_limit"))
+        self._name = settings.text("ssh.name") or urlsplit(web_url).hostname or settings.text("ssh.host")
+        self._is_open = asyncio.Event()
+        self._open: Counter[str] = Counter()  # sessions, by user
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._guests: set[Guest] = set()
+        self._port = 0
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Listen during the block; gives the port. Raises SettingsError when the address is taken.
+
+        At the end connections are closed, and pushes that git has taken get some time to become triggers.
+        """
+        key = await asyncio.to_thread(load_or_make_host_key, self._host_key)
+        acceptor = await self._listen(key)
+        self._port = acceptor.get_port()
+        problem: BaseException | None = None
+        async with asyncio.TaskGroup() as self._group:
+            try:
+                yield self._port
+            except BaseException as error:  # of the block, not ours: kept out of the group, which would wrap it
+                problem = error
+            acceptor.close()
+            await self._close()
+            await acceptor.wait_closed()
+        if problem is not None:
+            raise problem
+
+    async def reconcile(self) -> None:
+        """Take up pushes that a killed appliance left without a trigger. Before `open`."""
+        await self._git.pushes.reconcile_all()
+
+    def open(self) -> None:
+        self._is_open.set()
+
+    async def _listen(self, key: asyncssh.SSHKey) -> asyncssh.SSHAcceptor:
+        host, port = self._settings.text("ssh.host"), self._settings.integer("ssh.port")
+        try:
+            return await asyncssh.create_server(
+                lambda: Guest(self),
+                host,
+                port,
+                server_host_keys=[key],
+                server_version=_VERSION,
+                login_timeout=self._settings.number("ssh.login_timeout"),
+                keepalive_interval=_KEEPALIVE_S,
+                encoding=None,
+                line_editor=False,
+                **_CLOSED,
+                **_ALGORITHMS,
+            )
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise SettingsError(
+                [f"cannot listen on {host}:{port} for SSH: {why}; choose another ssh.port (0: a free one)"]
+            ) from None
+
+    def arrive(self, guest: Guest) -> bool:
+        """A connection; False when too many have not logged in yet."""
+        self._guests.add(guest)
+        return sum(not one.is_known for one in self._guests) <= _STRANGERS_AT_ONCE
+
+    def depart(self, guest: Guest) -> None:
+        self._guests.discard(guest)
+
+    async def user_of(self, fingerprint: str) -> User | None:
+        return await self._db.read(lambda tx: people.by_key(tx, fingerprint))
+
+    def begin(self, session: Session, guest: Guest) -> None:
+        """Serve a session in a task of the door's: it may outlive the connection (a push does)."""
+        assert self._group is not None
+        task = self._group.create_task(self._serve(session, guest))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, session: Session, guest: Guest) -> None:
+        code = 1
+        try:
+            code = await self._admit(session, guest)
+        except Exception as error:  # the top of a request: whatever it was, the door stays open
+            _explain(session, error)
+        finally:
+            guest.sessions -= 1
+            finish(session, code)
+
+    async def _admit(self, session: Session, guest: Guest) -> int:
+        async with asyncio.timeout(_OPENING_TIMEOUT_S):
+            await self._is_open.wait()
+        user = await self.user_of(guest.fingerprint)
+        if user is None:
+            raise Refused("this key is not known any more")
+        if self._open[user.id] >= self._settings.integer("ssh.sessions_per_user"):
+            raise Refused(f"{user.name} has {self._open[user.id]} sessions open; close one first")
+        self._open[user.id] += 1
+        try:
+            return await self._route(session, guest, user)
+        finally:
+            self._open[user.id] -= 1
+
+    async def _route(self, session: Session, guest: Guest, user: User) -> int:
+        """The user name says where to: a number is a job; every other one is for git."""
+        node = parse_node(guest.user_name)
+        if node is not None:
+            return await self._shell.serve(session, user, guest.address, node)
+        command = parse_command(session.command)
+        if command is not None:
+            return await self._git.serve(session, user, command)
+        if session.command is not None:
+            raise Refused("only git commands here; for a command in a job: ssh JOB@host COMMAND")
+        tell(session, self._greeting(user))
+        return 0
+
+    def _greeting(self, user: User) -> str:
+        return (
+            f"Hello {user.name}, your key is known here. There is no shell for you, but:\n"
+            f"  git clone ssh://git@{self._name}:{self._port}/ORG/REPO.git    fetch and push\n"
+            f"  ssh -p {self._port} JOB@{self._name}    a shell in a running job (JOB.NODE for a parallel one)"
+        )
+
+    async def _close(self) -> None:
+        """End every connection; give pushes that git has taken the time to become triggers."""
+        for guest in tuple(self._guests):
+            guest.leave()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._drain_s)
+        for task in self._tasks:
+            task.cancel()
+
+
+class Guest(asyncssh.SSHServer):
+    """One connection: first a stranger, then the owner of a key."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._connection: asyncssh.SSHServerConnection | None = None
+        self._keys_tried = 0
+        self._asked_about = ""
+        self.fingerprint = ""
+        self.is_known = False
+        self.sessions = 0
+        self.user_name = ""
+        self.address = ""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        peer = conn.get_extra_info("peername")
+        self.address = f"{peer[0]}:{peer[1]}" if peer else ""
+        if not self._door.arrive(self):
+            log.warning("too many connections that do not log in", extra={"address": self.address})
+            conn.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.depart(self)
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        self._keys_tried += 1
+        fingerprint = key.get_fingerprint()
+        if self._keys_tried > _KEYS_PER_CONNECTION or await self._door.user_of(fingerprint) is None:
+            return False
+        # Set after the wait: from here to `auth_completed` nothing is awaited, so no second request, about a key that
+        # the client does not own, can come between the check of the signature and our note of who signed.
+        self._asked_about = fingerprint
+        return True
+
+    def auth_completed(self) -> None:
+        assert self._connection is not None
+        self.is_known = True
+        self.fingerprint = self._asked_about
+        self.user_name = str(self._connection.get_extra_info("username"))
+
+    def session_requested(self) -> Session | bool:
+        if self.sessions >= _SESSIONS_PER_CONNECTION:
+            return False
+        self.sessions += 1
+        return Session(self._begin, None, 3, False)
+
+    def _begin(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        assert isinstance(process, Session)
+        self._door.begin(process, self)
+
+    def leave(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _explain(session: Session, error: Exception) -> None:
+    """Tell the person what they can use; log what only we can."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, Gone):
+        return
+    if isinstance(error, RondoError):
+        tell(session, f"rondo: {error}")
+    elif isinstance(error, TimeoutError):
+        tell(session, "rondo: this took too long")
+    else:
+        log.error("a session broke", exc_info=error)
+        tell(session, "rondo: something broke here; the log of the server says what")

@@ -1,0 +1,111 @@
+"""What a push to a hosted repository means: a trigger for each branch and tag that it moved, now or after a crash.
+
+git moves the refs; a moment later we write the triggers. Killed in between, the refs have moved and nothing would run.
+So at boot `reconcile` looks for refs that are not where the database last saw them. A push that was half done by then
+gives the same triggers again: their key names the ref, its value and the push's own id, which git has written into the
+ref's log. Pushing the same commit once more after going back has another id, and is a new event.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from appliance.engine.commands import Commands
+from appliance.model import Project, Trigger, TriggerKind, Vcs
+from appliance.store import projects
+from appliance.store.database import Database
+from appliance.vcs.base import HostedRepositories, PushMark, RefUpdate
+
+log = logging.getLogger(__name__)
+
+_BRANCHES = "refs/heads/"
+_TAGS = "refs/tags/"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one updated ref: the id of its trigger, or the reason why it starts nothing."""
+
+    name: str  # "main"; "tag v1"
+    trigger_id: int | None
+    reason: str = ""
+
+
+class Pushes:
+    def __init__(self, db: Database, commands: Commands, repositories: HostedRepositories) -> None:
+        self._db = db
+        self._commands = commands
+        self._repositories = repositories
+
+    async def accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
+        """Write down what a push has changed. When this returns, it survives a power cut."""
+        outcomes = [await self._accept_one(project, mark, update) for update in updates]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def reconcile_all(self) -> int:
+        """At boot, before the door opens: accept the pushes that a killed appliance left. The number of triggers."""
+        everything = await self._db.read(lambda tx: projects.all_of(tx))
+        counts = [await self.reconcile(project) for project in everything if project.vcs is Vcs.HOSTED]
+        return sum(counts)
+
+    async def reconcile(self, project: Project) -> int:
+        """Accept what moved in a project's repository without a trigger. May be repeated at any time."""
+        refs = await self._repositories.refs(project)
+        known = await self._db.read(lambda tx: projects.hosted_refs(tx, project.id))
+        started = 0
+        for ref in known.keys() - refs.keys():
+            await self._remember(project, RefUpdate(ref, known[ref], None))
+        for ref, value in refs.items():
+            if known.get(ref) != value and await self._accept_moved(project, RefUpdate(ref, known.get(ref), value)):
+                started += 1
+        return started
+
+    async def _accept_moved(self, project: Project, update: RefUpdate) -> bool:
+        mark = await self._repositories.last_push(project, update.ref)
+        if mark is None:
+            # Somebody worked on the repository's folder itself, or put an old one there: nobody pushed that.
+            await self._remember(project, update)
+            return False
+        outcome = await self._accept_one(project, mark, update)
+        has_started = outcome is not None and outcome.trigger_id is not None
+        if has_started:
+            log.warning("accepted a push found after the fact", extra={"project": project.name, "ref": update.ref})
+        return has_started
+
+    async def _accept_one(self, project: Project, mark: PushMark, update: RefUpdate) -> Outcome | None:
+        if not update.ref.startswith((_BRANCHES, _TAGS)):
+            return None
+        if update.new is None:
+            await self._remember(project, update)
+            return None
+        revision = await self._repositories.peeled(project, update.new)
+        if revision is None:
+            await self._remember(project, update)
+            return Outcome(_name_of(update.ref), None, "it does not lead to a commit")
+        trigger = await self._trigger(project, mark, update, revision)
+        accepted = await self._commands.accept(trigger)
+        # After the trigger, never before it: between the two a crash must find the ref unknown.
+        await self._remember(project, update)
+        return Outcome(_name_of(update.ref), accepted.trigger_id, accepted.reason)
+
+    async def _trigger(self, project: Project, mark: PushMark, update: RefUpdate, revision: str) -> Trigger:
+        is_branch = update.ref.startswith(_BRANCHES)
+        return Trigger(
+            project_id=project.id,
+            kind=TriggerKind.WEBHOOK,
+            semantic_key=f"push {update.ref} {update.new} {mark.id}",
+            branch=update.ref.removeprefix(_BRANCHES) if is_branch else None,
+            tag=None if is_branch else update.ref.removeprefix(_TAGS),
+            revision=revision,
+            base_revision=update.old,
+            actor=mark.actor,
+            commit=await self._repositories.commit(project, revision),
+        )
+
+    async def _remember(self, project: Project, update: RefUpdate) -> None:
+        await self._db.write(lambda tx: projects.set_hosted_ref(tx, project.id, update.ref, update.new))
+
+
+def _name_of(ref: str) -> str:
+    return ref.removeprefix(_BRANCHES) if ref.startswith(_BRANCHES) else f"tag {ref.removeprefix(_TAGS)}"

@@ -1,0 +1,118 @@
+"""What the pusher sees: where each pipeline is, what is wrong with it, and with `-o wait` how it goes to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from appliance.bell import Bell
+from appliance.engine.commands import Commands
+from appliance.model import PipelineId, PipelineState, Project
+from appliance.sshd.pushes import Outcome
+from appliance.sshd.session import printable
+from appliance.store import jobs, pipelines
+from appliance.store.database import Database, Tx
+
+_MOST_LINES = 50
+_LOOK_AGAIN_S = 2.0
+_ENDED = (PipelineState.CREATED, PipelineState.ERRORED)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a pipeline stands: a line for every job and workflow, by what it speaks of."""
+
+    lines: dict[str, str]
+    topics: frozenset[str]
+    is_done: bool
+
+
+@dataclass
+class Report:
+    """Tells one pusher about one push. `tell` takes a line; `pages` is the URL of the pages."""
+
+    db: Database
+    commands: Commands
+    bell: Bell
+    pages: str
+    project: Project
+    tell: Callable[[str], Awaitable[None]]
+    patience_s: float = 10.0
+    _told: int = field(default=0, init=False)
+
+    async def outcomes(self, outcomes: Sequence[Outcome]) -> list[PipelineId]:
+        """Tell what became of each ref; the pipelines there are. Past some lines it is brief."""
+        found: list[PipelineId] = []
+        for outcome in outcomes[:_MOST_LINES]:
+            pipeline_id = await self._outcome(outcome)
+            if pipeline_id is not None:
+                found.append(pipeline_id)
+        if len(outcomes) > _MOST_LINES:
+            await self._say(f"and {len(outcomes) - _MOST_LINES} more: {self.pages}/pipelines")
+        return found
+
+    async def _outcome(self, outcome: Outcome) -> PipelineId | None:
+        if outcome.trigger_id is None:
+            await self._say(f"skipped: {outcome.name}: {outcome.reason}")
+            return None
+        pipeline_id = await self.commands.pipeline_of(outcome.trigger_id, self.patience_s)
+        if pipeline_id is None:
+            await self._say(f"accepted; the pipeline will appear at {self.pages}/pipelines")
+            return None
+        pipeline = await self.db.read(lambda tx: pipelines.pipeline(tx, pipeline_id))
+        await self._say(f"pipeline {pipeline.number} {self.pages}/pipelines/{self.project.slug}/{pipeline.number}")
+        if pipeline.state is PipelineState.ERRORED:
+            await self._problems(pipeline)
+        return pipeline_id
+
+    async def _problems(self, pipeline: pipelines.Pipeline) -> None:
+        text = "\n".join(problem.text or problem.message for problem in pipeline.problems)
+        lines = text.rstrip("\n").split("\n")
+        for line in lines[:_MOST_LINES]:
+            await self._say(f"  {line}")
+        if len(lines) > _MOST_LINES:
+            await self._say(f"  and {len(lines) - _MOST_LINES} more lines on the page")
+
+    async def follow(self, pipeline_id: PipelineId) -> None:
+        """Tell of every change until all is done. Cancelling it changes nothing but the silence."""
+        told: dict[str, str] = {}
+        progress = await self._look(pipeline_id)
+        while not progress.is_done:
+            topics = progress.topics
+            with self.bell.listen(*topics) as listener:
+                # Rings between the last look and this block are lost; so look once more inside it.
+                while not progress.is_done and progress.topics == topics:
+                    progress = await self._look(pipeline_id)
+                    await self._changes(told, progress)
+                    if not progress.is_done:
+                        await listener.wait(_LOOK_AGAIN_S)
+        await self._changes(told, progress)
+
+    async def _look(self, pipeline_id: PipelineId) -> Progress:
+        return await self.db.read(lambda tx: progress_of(tx, pipeline_id))
+
+    async def _changes(self, told: dict[str, str], progress: Progress) -> None:
+        for subject, line in progress.lines.items():
+            if told.get(subject) != line:
+                told[subject] = line
+                await self._say(line)
+
+    async def _say(self, text: str) -> None:
+        await self.tell(f"rondo: {printable(text)}")
+
+
+def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
+    """How a pipeline stands now. Jobs come first, then the workflows that have ended."""
+    pipeline = pipelines.pipeline(tx, pipeline_id)
+    workflows = pipelines.workflows_of(tx, pipeline_id)
+    names = {workflow.id: f"{workflow.name}/" if len(workflows) > 1 else "" for workflow in workflows}
+    lines: dict[str, str] = {}
+    for job in jobs.of_pipeline(tx, pipeline_id):
+        lines[f"job:{job.id}"] = f"job {names[job.workflow_id]}{job.name}: {job.status}"
+    for workflow in workflows:
+        if workflow.status.is_done:
+            lines[f"workflow:{workflow.id}"] = f"workflow {workflow.name}: {workflow.status}"
+    is_done = pipeline.state in _ENDED and all(workflow.status.is_done for workflow in workflows)
+    if is_done and not workflows and pipeline.state is PipelineState.CREATED:
+        lines["none"] = "no workflow has anything to do for this push"
+    return Progress(lines, frozenset({f"pipeline:{pipeline_id}", *lines}), is_done)

@@ -1,0 +1,134 @@
+"""Local copies of repositories that live elsewhere: one bare mirror a project, fetched when a revision is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from appliance.errors import VcsError
+from appliance.model import Commit, Project, ProjectId
+from appliance.vcs.base import Resolved
+from appliance.vcs.client import Git, run_blocking, without_credentials
+from appliance.vcs.names import checked_revision
+from appliance.vcs.repository import Repository
+
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
+
+class Mirrors:
+    """The reading half of a provider, for every project with a git URL. `folder` holds the mirrors."""
+
+    def __init__(self, git: Git, folder: Path) -> None:
+        self._git = git
+        self._folder = folder
+        self._locks: dict[ProjectId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._prepared: set[ProjectId] = set()
+
+    async def fetch(self, project: Project, revision: str | None) -> None:
+        """See `Provider.fetch`. One fetch at a time a project; whoever waited looks again before fetching."""
+        repository = self._repository(project)
+        if revision is not None and await self._has(repository, revision):
+            return
+        async with self._locks[project.id]:
+            await self._prepare(project, repository)
+            if revision is not None and await self._has(repository, revision):
+                return
+            await self._fetch(project, *_REFSPECS)
+            if revision is not None and not await repository.has(revision):
+                await self._fetch_hidden(project, repository, revision)
+
+    async def resolve(self, project: Project, *, branch: str | None, tag: str | None) -> Resolved:
+        """See `Provider.resolve`. Asks the remote: what the mirror knows may be old."""
+        await self.fetch(project, None)
+        if branch is None and tag is None:
+            branch = project.default_branch
+        return Resolved(await self._repository(project).resolve(branch=branch, tag=tag), branch, tag)
+
+    async def read_file(self, project: Project, revision: str, path: str, limit_bytes: int) -> str | None:
+        return await self._repository(project).read_file(revision, path, limit_bytes)
+
+    async def commit(self, project: Project, revision: str) -> Commit:
+        return await self._repository(project).commit(revision)
+
+    def bundle(self, project: Project, revision: str, branch: str | None, tag: str | None) -> AsyncIterator[bytes]:
+        return self._repository(project).bundle(revision, branch, tag)
+
+    def archive(self, project: Project, revision: str) -> AsyncIterator[bytes]:
+        return self._repository(project).archive(revision)
+
+    def _repository(self, project: Project) -> Repository:
+        # By id, not by name: a renamed project keeps its mirror, and an id needs no care as a folder's name.
+        folder = self._folder / f"{project.id}.git"
+        return Repository(self._git, folder, self._folder / "scratch", project.name)
+
+    async def _has(self, repository: Repository, revision: str) -> bool:
+        return (repository.folder / "HEAD").exists() and await repository.has(checked_revision(revision))
+
+    async def _prepare(self, project: Project, repository: Repository) -> None:
+        """Make the mirror if need be; after a start, clear the locks that a killed fetch left behind."""
+        if project.id in self._prepared:
+            return
+        if not (repository.folder / "HEAD").exists():
+            await asyncio.to_thread(make_bare, repository.folder, project.default_branch)
+        await asyncio.to_thread(remove_stale_locks, repository.folder)
+        self._prepared.add(project.id)
+
+    async def _fetch(self, project: Project, *refspecs: str) -> None:
+        url = checked_url(project)
+        arguments = ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"]
+        if refspecs == _REFSPECS:
+            arguments.append("--prune")
+        # The URL may hold a token: as configuration in the environment it shows in no argv.
+        environment = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "remote.origin.url",
+            "GIT_CONFIG_VALUE_0": url,
+        }
+        folder = self._repository(project).folder
+        done = await self._git.call(folder, *arguments, "--end-of-options", "origin", *refspecs, environment=environment)
+        if done.code != 0:
+            said = done.error or f"exit code {done.code}"
+            raise VcsError(f"cannot fetch {project.name} from {without_credentials(url)}: {said}")
+
+    async def _fetch_hidden(self, project: Project, repository: Repository, revision: str) -> None:
+        """A commit that no branch holds: a pull request's, or one that was pushed over a moment ago."""
+        url = without_credentials(project.git_url or "")
+        try:
+            await self._fetch(project, f"{revision}:refs/rondo/hidden/{revision}")
+        except VcsError:
+            raise VcsError(f"there is no commit {revision} at {url}: it may have been pushed over; push again") from None
+        if not await repository.has(revision):
+            raise VcsError(f"there is no commit {revision} at {url}")
+
+
+def checked_url(project: Project) -> str:
+    """The project's clone URL. Raises VcsError for what git could take for an option or a program."""
+    url = project.git_url or ""
+    if not url or url.startswith("-") or "::" in url.split("/", 1)[0] or not url.isprintable():
+        raise VcsError(f"the git URL of {project.name} is not one that can be cloned; set it to an https or ssh URL")
+    return url
+
+
+def make_bare(folder: Path, default_branch: str) -> None:
+    """An empty bare repository, there whole or not at all. Blocks, for some milliseconds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        run_blocking("init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}", str(temporary))
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "HEAD").exists():  # else somebody else has just made it
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_stale_locks(folder: Path) -> None:
+    """A git that was killed leaves its lock files, and every later one gives up on them. Only while none runs here."""
+    for lock in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
+        lock.unlink(missing_ok=True)

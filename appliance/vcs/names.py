@@ -1,0 +1,53 @@
+"""What names may look like before they come near git's argv or our file system."""
+
+from __future__ import annotations
+
+import re
+
+from appliance.errors import VcsError
+
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f ~^:?*\[\\]|\.\.|//|@\{")
+
+NO_REVISION = "0" * 40
+"""What git and forges write for "there is none": the old value of a new branch, the new value of a deleted one."""
+
+
+def is_revision(text: str) -> bool:
+    """Whether `text` is a whole SHA-1 id in lower case, and not the one that stands for none."""
+    return _REVISION.fullmatch(text) is not None and text != NO_REVISION
+
+
+def checked_revision(text: str) -> str:
+    """`text`, when it can be nothing but a commit's id. Raises VcsError."""
+    if not is_revision(text):
+        raise VcsError(f"{text[:100]!r} is not the full id of a commit (40 hexadecimal digits)")
+    return text
+
+
+def is_ref_name(ref: str) -> bool:
+    """The rules of `git check-ref-format`. A name that passes may still be `$(touch x)`: never give it to a shell."""
+    if not 0 < len(ref) <= 1000 or "/" not in ref or _BAD_IN_REF.search(ref) or _has_surrogates(ref):
+        return False
+    return all(part and not part.startswith(".") and not part.endswith((".", ".lock")) for part in ref.split("/"))
+
+
+def ref_of(*, branch: str | None, tag: str | None) -> str:
+    """The full name of a branch or a tag. Raises VcsError when git could not have such a name."""
+    ref = f"refs/heads/{branch}" if branch is not None else f"refs/tags/{tag}"
+    if not is_ref_name(ref):
+        raise VcsError(
+            f"{(branch or tag or '')[:100]!r} cannot be the name of a {'branch' if branch is not None else 'tag'}"
+        )
+    return ref
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether ORG or REPO may name a folder of hosted repositories."""
+    return _FOLDER_NAME.fullmatch(name) is not None and ".." not in name and not name.endswith((".git", ".lock", "."))
+
+
+def _has_surrogates(text: str) -> bool:
+    """Half a character, as JSON can smuggle it in: neither git nor SQLite can hold it."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
