@@ -1,0 +1,92 @@
+"""`GET /live?topics=…`: server-sent events that say which part of a page to ask for again. They carry no news.
+
+Topics: `project:ID`, `pipeline:ID`, `workflow:ID`, `job:ID`, and `mine` for every project the visitor may see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.limits import STREAMS
+from appliance.api.parts import Parts, parts_of
+from appliance.api.routes import Policy, Route
+from appliance.errors import BadRequest, NotFound
+from appliance.model import JobId, PipelineId, ProjectId, User, WorkflowId
+from appliance.store import jobs, overview, projects
+from appliance.store.database import Tx
+
+_TOPICS = 50
+_REST_S = 0.2  # at most five events a second
+_LOOK_S = 1.0  # how soon a closed tab is noticed
+_HEARTBEAT_S = 15.0
+_STUCK_S = 60.0
+
+
+async def live(request: web.Request) -> web.StreamResponse:
+    parts, user = parts_of(request), user_of(request)
+    wanted = [topic for topic in request.query.get("topics", "").split(",") if topic]
+    if not wanted or len(wanted) > _TOPICS:
+        raise BadRequest(f"Give 1 to {_TOPICS} topics.")
+    topics = await parts.db.read(lambda tx: _allowed(tx, user, wanted))
+    with request.app[STREAMS].hold(user.id):
+        return await _stream(request, parts, topics)
+
+
+async def _stream(request: web.Request, parts: Parts, topics: dict[str, str]) -> web.StreamResponse:
+    """`topics` leads from what the bell rings to what the page asked for."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+    with parts.bell.listen(*topics) as listener:
+        await response.prepare(request)
+        await _send(response, "retry: 2000\n: open\n\n")
+        quiet_since_s = parts.clock.monotonic_s()
+        while request.transport is not None and not request.transport.is_closing():
+            heard = await listener.wait(_LOOK_S)
+            now_s = parts.clock.monotonic_s()
+            if heard:
+                names = sorted({topics[topic] for topic in heard if topic in topics})
+                await _send(response, "".join(f"data: {name}\n\n" for name in names))
+                quiet_since_s = now_s
+                await asyncio.sleep(_REST_S)
+            elif now_s - quiet_since_s >= _HEARTBEAT_S:
+                await _send(response, ": still here\n\n")
+                quiet_since_s = now_s
+    return response
+
+
+async def _send(response: web.StreamResponse, text: str) -> None:
+    async with asyncio.timeout(_STUCK_S):
+        await response.write(text.encode())
+
+
+def _allowed(tx: Tx, user: User, wanted: list[str]) -> dict[str, str]:
+    """Raises NotFound when one of the topics is unknown or not for this user."""
+    topics: dict[str, str] = {}
+    for topic in wanted:
+        if topic == "mine":
+            topics |= {f"project:{project.id}": topic for project in projects.all_of(tx, user)}
+            continue
+        if not projects.may_enter(tx, user, _project_of(tx, topic)):
+            raise NotFound("There is no such topic.")
+        topics[topic] = topic
+    return topics
+
+
+def _project_of(tx: Tx, topic: str) -> ProjectId:
+    kind, _, name = topic.partition(":")
+    match kind:
+        case "project":
+            return projects.by_id(tx, ProjectId(name)).id
+        case "pipeline":
+            return overview.line(tx, PipelineId(name)).project_id
+        case "workflow":
+            return overview.project_of_workflow(tx, WorkflowId(name))
+        case "job":
+            return jobs.by_id(tx, JobId(name)).project_id
+        case _:
+            raise NotFound("There is no such topic.")
+
+
+ROUTES = (Route("GET", "/live", live, Policy.USER),)

@@ -1,0 +1,52 @@
+"""`/project/{slug}`: what a project is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.parts import Addresses, parts_of
+from appliance.api.routes import SLUG, Policy, Route
+from appliance.api.wire import answer, uuid_of
+from appliance.model import Project, Vcs
+from appliance.store import projects
+
+
+async def wanted_project(request: web.Request) -> Project:
+    """The project that the path names. Raises NotFound, also when it is not for this user."""
+    user, slug = user_of(request), request.match_info["slug"]
+    return await parts_of(request).db.read(lambda tx: projects.find_for(tx, user, slug))
+
+
+def repository_url(project: Project, addresses: Addresses) -> str:
+    """Where the repository is, for people and programs."""
+    return project.git_url or addresses.git_url(project.org, project.repo)
+
+
+def organization_slug(project: Project) -> str:
+    return project.slug.rpartition("/")[0]
+
+
+def _wire(project: Project, addresses: Addresses) -> dict[str, Any]:
+    return {
+        "slug": project.slug,
+        "name": project.repo,
+        "id": project.id,
+        "organization_name": project.org,
+        "organization_slug": organization_slug(project),
+        "organization_id": uuid_of("organization", project.org),
+        "vcs_info": {
+            "vcs_url": repository_url(project, addresses),
+            "provider": "GitHub" if project.vcs is Vcs.GITHUB else "CircleCI",
+            "default_branch": project.default_branch,
+        },
+    }
+
+
+async def show(request: web.Request) -> web.Response:
+    return answer(_wire(await wanted_project(request), parts_of(request).addresses))
+
+
+ROUTES = (Route("GET", f"/api/v2/project/{SLUG}", show, Policy.TOKEN),)

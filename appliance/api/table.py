@@ -1,0 +1,20 @@
+"""Every route of the API, the webhooks and the live views. The pages have theirs in `pages.site`."""
+
+from __future__ import annotations
+
+from appliance.api import envvars, health, hooks, jobs, live, logs, me, pipelines, projects, triggers, workflows
+from appliance.api.routes import Route
+
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *hooks.ROUTES,
+    *live.ROUTES,
+    *logs.ROUTES,
+    *me.ROUTES,
+    *projects.ROUTES,
+    *envvars.ROUTES,
+    *pipelines.ROUTES,
+    *triggers.ROUTES,
+    *workflows.ROUTES,
+    *jobs.ROUTES,
+)

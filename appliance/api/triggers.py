@@ -1,0 +1,98 @@
+"""`POST /project/{slug}/pipeline`: start a pipeline by hand."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.parts import Parts, parts_of
+from appliance.api.projects import wanted_project
+from appliance.api.routes import SLUG, Policy, Route
+from appliance.api.wire import answer, json_body, message, time_of
+from appliance.errors import BadRequest, VcsError
+from appliance.model import Commit, Project, Trigger, TriggerKind, User
+from appliance.store import overview
+
+_PARAMETERS = 100
+_LONGEST_NAME = 128
+_LONGEST_VALUE = 512
+_WAIT_S = 30.0
+
+
+async def start(request: web.Request) -> web.Response:
+    parts, project = parts_of(request), await wanted_project(request)
+    body = await json_body(request, ("branch", "tag", "parameters"))
+    branch, tag = _text(body, "branch"), _text(body, "tag")
+    if branch is not None and tag is not None:
+        raise BadRequest("Give branch or tag, not both.")
+    parameters = _parameters(body.get("parameters"))
+    trigger = await _trigger(parts, project, user_of(request), branch, tag, parameters)
+    accepted = await parts.commands.accept(trigger)
+    if accepted.trigger_id is None:
+        return message(f"No pipeline was created: {accepted.reason}.")
+    pipeline_id = await parts.commands.pipeline_of(accepted.trigger_id, _WAIT_S)
+    if pipeline_id is None:
+        return message("Accepted; the pipeline will follow.", 202)
+    line = await parts.db.read(lambda tx: overview.line(tx, pipeline_id))
+    created_at = time_of(line.created_at_ms)
+    return answer({"id": line.id, "state": line.state, "number": line.number, "created_at": created_at}, 201)
+
+
+async def _trigger(
+    parts: Parts,
+    project: Project,
+    user: User,
+    branch: str | None,
+    tag: str | None,
+    parameters: dict[str, str | int | bool],
+) -> Trigger:
+    provider = parts.providers[project.vcs]
+    try:
+        resolved = await provider.resolve(project, branch=branch, tag=tag)
+        await provider.fetch(project, resolved.revision)
+        commit = await provider.commit(project, resolved.revision)
+    except VcsError as error:
+        raise BadRequest(str(error)) from error
+    return Trigger(
+        project_id=project.id,
+        kind=TriggerKind.API,
+        semantic_key=f"api {uuid.uuid4()}",  # asking twice means twice
+        branch=resolved.branch,
+        tag=resolved.tag,
+        revision=resolved.revision,
+        actor=user.name,
+        commit=commit or Commit(),
+        parameters=parameters,
+    )
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or len(value) > 1000 or any(ord(char) < 32 for char in value):
+        raise BadRequest(f"{name} must be the name of one.")
+    return value
+
+
+def _parameters(value: object) -> dict[str, str | int | bool]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest("parameters must be a JSON object.")
+    if len(value) > _PARAMETERS:
+        raise BadRequest(f"There are more than {_PARAMETERS} parameters.")
+    for name, item in value.items():
+        if len(name) > _LONGEST_NAME:
+            raise BadRequest(f"The name of a parameter is longer than {_LONGEST_NAME}.")
+        if not isinstance(item, str | int | bool):
+            raise BadRequest(f"The parameter {name} must be a string, an integer or a boolean.")
+        if len(str(item)) > _LONGEST_VALUE:
+            raise BadRequest(f"The value of {name} is longer than {_LONGEST_VALUE}.")
+    return value
+
+
+ROUTES = (Route("POST", f"/api/v2/project/{SLUG}/pipeline", start, Policy.TOKEN),)

@@ -1,0 +1,163 @@
+"""One job: how it stands, its steps with their logs, its parallel copies, and the way into it while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.jobs import executor_kind, numbered_job_for
+from appliance.api.parts import Parts, parts_of
+from appliance.api.routes import NUMBER, Policy, Route
+from appliance.errors import NotFound
+from appliance.language import plan as plans
+from appliance.model import NodeStatus, Project, StepStatus, User
+from appliance.pages.links import job_path, pipeline_path, pipelines_path, project_path
+from appliance.pages.render import back_to, page
+from appliance.store import jobs, overview, pipelines, projects
+from appliance.store.database import Tx
+from appliance.store.jobs import Job, Node, Step, Visit
+from appliance.store.overview import JobChip, Line
+from appliance.store.pipelines import Workflow
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A step as the page has it."""
+
+    step: Step
+    command: str  # of a run step
+    is_open: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """All that the page needs, read in one transaction."""
+
+    job: Job
+    plan: plans.Job
+    nodes: Sequence[Node]
+    steps: Sequence[Step]
+    visits: Sequence[Visit]
+    workflow: Workflow
+    line: Line
+    project: Project
+    siblings: Sequence[JobChip]
+
+
+async def show(request: web.Request) -> web.Response:
+    parts, user, number = parts_of(request), user_of(request), int(request.match_info["number"])
+    index = _index(request.query.get("node", "0"))
+    found = await parts.db.read(lambda tx: _read(tx, user, number, index))
+    return page(request, "job.html", _values(parts, found, index))
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 6:
+        raise NotFound("There is no such node.")
+    return int(text)
+
+
+def _read(tx: Tx, user: User, number: int, index: int) -> Found:
+    job = numbered_job_for(tx, user, number)
+    nodes = jobs.nodes_of(tx, job.id)
+    if index >= max(len(nodes), 1):
+        raise NotFound("There is no such node.")
+    workflow = pipelines.workflow(tx, job.workflow_id)
+    return Found(
+        job=job,
+        plan=jobs.plan_of(tx, job.id),
+        nodes=nodes,
+        steps=jobs.steps_of(tx, job.id, index),
+        visits=jobs.visits_of(tx, job.id),
+        workflow=workflow,
+        line=overview.line(tx, workflow.pipeline_id),
+        project=projects.by_id(tx, job.project_id),
+        siblings=overview.job_chips(tx, [workflow.id])[workflow.id],
+    )
+
+
+def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
+    job, trigger, number = found.job, found.line.trigger, found.job.number or 0
+    node = found.nodes[index] if found.nodes else None
+    is_running = node is not None and node.status is NodeStatus.RUNNING
+    return {
+        "job": job,
+        "found": found,
+        "project": found.project,
+        "trigger": trigger,
+        "node": node,
+        "index": index,
+        "steps": _shown(found.steps, found.plan),
+        "executor": executor_kind(found.plan),
+        "image": _image(found.plan),
+        "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
+        "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None) if is_running else "",
+        "waits_for": _waits_for(found),
+        "topics": f"job:{job.id}",
+        "path": job_path(number, index),
+        "node_path": lambda other: job_path(number, other),
+        "project_path": project_path(found.project),
+        "pipeline_path": pipeline_path(found.project, found.line.number),
+        "branch_path": pipelines_path(found.project, trigger.branch) if trigger.branch is not None else None,
+    }
+
+
+def _image(plan: plans.Job) -> str:
+    match plan.executor:
+        case plans.Docker(images=images) if images:
+            return images[0].image
+        case plans.Machine(image=image):
+            return image or "default machine"
+        case _:
+            return ""
+
+
+def _waits_for(found: Found) -> str:
+    """Why a job that has not begun has not begun."""
+    match found.job.status:
+        case "blocked":
+            by_name = {job.name: job for job in found.siblings}
+            open_ones = [
+                require.job
+                for require in found.plan.requires
+                if require.job in by_name and not by_name[require.job].status.is_done
+            ]
+            return "Waits for " + ", ".join(open_ones) + "." if open_ones else "Waits for the jobs before it."
+        case "not_running":
+            return "Ready to start: waits for room on the executors."
+        case "queued":
+            return "Waits for its turn in a serial group."
+        case _:
+            return ""
+
+
+def _shown(steps: Sequence[Step], plan: plans.Job) -> list[Shown]:
+    """Steps with the command of their plan, where the rows and the plan agree on which is which."""
+    runs = [step for step in plan.steps if isinstance(step, plans.Run)]
+    rows = [step for step in steps if step.kind == "run"]
+    commands = {row.position: run.command for row, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
+    return [Shown(step, commands.get(step.position, ""), _is_open(step)) for step in steps]
+
+
+def _is_open(step: Step) -> bool:
+    """What somebody wants to see at once: what goes on, and what went wrong."""
+    if step.is_background and step.status is StepStatus.RUNNING:
+        return False
+    return step.status not in (StepStatus.WAITING, StepStatus.SUCCESS, StepStatus.SKIPPED, StepStatus.CANCELED)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    parts, user, number = parts_of(request), user_of(request), int(request.match_info["number"])
+    job = await parts.db.read(lambda tx: numbered_job_for(tx, user, number))
+    await parts.commands.cancel_job(job.id, user)
+    return back_to(job_path(number))
+
+
+ROUTES = (
+    Route("GET", f"/jobs/{NUMBER}", show, Policy.USER),
+    Route("POST", f"/jobs/{NUMBER}/cancel", cancel, Policy.FORM),
+)

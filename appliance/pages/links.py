@@ -1,0 +1,23 @@
+"""The paths of our pages, made in one place."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from appliance.model import Project
+
+
+def project_path(project: Project) -> str:
+    return f"/projects/{quote(project.slug)}"
+
+
+def pipelines_path(project: Project, branch: str | None = None) -> str:
+    return f"/pipelines/{quote(project.slug)}" + (f"?branch={quote(branch, safe='')}" if branch is not None else "")
+
+
+def pipeline_path(project: Project, number: int) -> str:
+    return f"/pipelines/{quote(project.slug)}/{number}"
+
+
+def job_path(number: int, index: int = 0) -> str:
+    return f"/jobs/{number}" + (f"?node={index}" if index else "")

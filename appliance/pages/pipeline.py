@@ -1,0 +1,119 @@
+"""One pipeline: its workflows drawn as columns of jobs, what is wrong with its config, and the config itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.parts import parts_of
+from appliance.api.projects import wanted_project
+from appliance.api.routes import NUMBER, SLUG, Policy, Route
+from appliance.api.workflows import workflow_for
+from appliance.errors import Conflict, NotFound
+from appliance.model import JobId, Project, WorkflowId
+from appliance.pages.graph import Drawing, draw
+from appliance.pages.links import pipeline_path, pipelines_path, project_path
+from appliance.pages.pipelines import overall_status
+from appliance.pages.render import back_to, page
+from appliance.store import jobs, overview, pipelines, projects
+from appliance.store.database import Tx
+from appliance.store.overview import Chip, Line
+from appliance.store.pipelines import Pipeline
+
+_LONGEST_SHOWN = 200_000
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A workflow with its picture."""
+
+    chip: Chip
+    drawing: Drawing
+
+
+async def show(request: web.Request) -> web.Response:
+    parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
+
+    def read(tx: Tx) -> tuple[Line, Pipeline, list[Drawn]]:
+        line = overview.line_by_number(tx, project.id, number)
+        chips = overview.chips(tx, [line.id])[line.id]
+        found = overview.job_chips(tx, [chip.id for chip in chips])
+        return line, pipelines.pipeline(tx, line.id), [Drawn(chip, draw(found[chip.id])) for chip in chips]
+
+    line, pipeline, workflows = await parts.db.read(read)
+    return page(request, "pipeline.html", _values(project, line, pipeline, workflows))
+
+
+def _values(project: Project, line: Line, pipeline: Pipeline, workflows: list[Drawn]) -> Mapping[str, Any]:
+    return {
+        "project": project,
+        "line": line,
+        "trigger": line.trigger,
+        "status": overall_status(line.state, [workflow.chip for workflow in workflows]),
+        "workflows": workflows,
+        "errors": [problem for problem in line.problems if problem.kind == "error"],
+        "warnings": [problem for problem in line.problems if problem.kind != "error"],
+        "topics": f"pipeline:{line.id}",
+        "path": pipeline_path(project, line.number),
+        "project_path": project_path(project),
+        "pipelines_path": pipelines_path(project),
+        "branch_path": pipelines_path(project, line.trigger.branch) if line.trigger.branch is not None else None,
+        "texts": {
+            name: text[:_LONGEST_SHOWN]
+            for name, text in (("source", pipeline.source), ("compiled", pipeline.compiled))
+            if text
+        },
+    }
+
+
+async def text(request: web.Request) -> web.Response:
+    """The whole config as plain text, as read or as compiled."""
+    parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
+    pipeline = await parts.db.read(lambda tx: pipelines.pipeline_by_number(tx, project.id, number))
+    body = pipeline.compiled if request.match_info["which"] == "compiled" else pipeline.source
+    return web.Response(text=body, content_type="text/plain")
+
+
+async def cancel(request: web.Request) -> web.Response:
+    parts, user, wanted = parts_of(request), user_of(request), WorkflowId(request.match_info["id"])
+
+    def read(tx: Tx) -> str:
+        return _path_of(tx, workflow_for(tx, user, wanted).id)
+
+    path = await parts.db.read(read)
+    await parts.commands.cancel_workflow(wanted, user)
+    return back_to(path)
+
+
+async def approve(request: web.Request) -> web.Response:
+    parts, user, wanted = parts_of(request), user_of(request), JobId(request.match_info["id"])
+
+    def read(tx: Tx) -> str:
+        job = jobs.by_id(tx, wanted)
+        if not projects.may_enter(tx, user, job.project_id):
+            raise NotFound("Job not found")
+        return _path_of(tx, job.workflow_id)
+
+    path = await parts.db.read(read)
+    try:
+        await parts.commands.approve(wanted, user)
+    except Conflict:
+        return back_to(path)  # somebody else was faster, or it was canceled: the page shows it
+    return back_to(path)
+
+
+def _path_of(tx: Tx, workflow_id: WorkflowId) -> str:
+    line = overview.line(tx, pipelines.workflow(tx, workflow_id).pipeline_id)
+    return pipeline_path(projects.by_id(tx, line.project_id), line.number)
+
+
+ROUTES = (
+    Route("GET", f"/pipelines/{SLUG}/{NUMBER}", show, Policy.USER),
+    Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled}}", text, Policy.USER),
+    Route("POST", "/workflows/{id}/cancel", cancel, Policy.FORM),
+    Route("POST", "/approvals/{id}", approve, Policy.FORM),
+)

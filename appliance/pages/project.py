@@ -1,0 +1,66 @@
+"""Projects: the list, and one project with its address and how to push to it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from appliance.api.auth import user_of
+from appliance.api.parts import parts_of
+from appliance.api.projects import repository_url, wanted_project
+from appliance.api.routes import SLUG, Policy, Route
+from appliance.model import Project, Vcs
+from appliance.pages.links import pipelines_path, project_path
+from appliance.pages.pipelines import Row
+from appliance.pages.render import page
+from appliance.store import overview, projects
+from appliance.store.database import Tx
+
+_RECENT = 5
+
+
+async def index(request: web.Request) -> web.Response:
+    parts, user = parts_of(request), user_of(request)
+
+    def read(tx: Tx) -> list[tuple[Project, Row | None]]:
+        found: list[tuple[Project, Row | None]] = []
+        for project in projects.all_of(tx, user):
+            newest = overview.lines(tx, [project.id], limit=1)
+            chips = overview.chips(tx, [line.id for line in newest])
+            found.append((project, Row(newest[0], project, chips[newest[0].id]) if newest else None))
+        return found
+
+    return page(request, "projects.html", {"found": await parts.db.read(read), "project_path": project_path})
+
+
+async def show(request: web.Request) -> web.Response:
+    parts, project = parts_of(request), await wanted_project(request)
+
+    def read(tx: Tx) -> tuple[list[Row], list[str]]:
+        lines = overview.lines(tx, [project.id], limit=_RECENT)
+        chips = overview.chips(tx, [line.id for line in lines])
+        return [Row(line, project, chips[line.id]) for line in lines], overview.branches(tx, project.id)
+
+    rows, branches = await parts.db.read(read)
+    return page(
+        request,
+        "project.html",
+        {
+            "project": project,
+            "rows": rows,
+            "branches": [(name, pipelines_path(project, name)) for name in branches],
+            "url": repository_url(project, parts.addresses),
+            "is_hosted": project.vcs is Vcs.HOSTED,
+            "is_github": project.vcs is Vcs.GITHUB,
+            "hook_url": f"{parts.addresses.web}/hooks/github/{project.org}/{project.repo}",
+            "badge_path": f"/{project.slug}.svg",
+            "pipelines_path": pipelines_path(project),
+            "web": parts.addresses.web,
+            "topics": f"project:{project.id}",
+        },
+    )
+
+
+ROUTES = (
+    Route("GET", "/projects", index, Policy.USER),
+    Route("GET", f"/projects/{SLUG}", show, Policy.USER),
+)

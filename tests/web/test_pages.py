@@ -1,0 +1,66 @@
+"""Pages as a browser without JavaScript gets them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from appliance.model import NodeStatus, User
+from tests.web.world import World, approval, job, workflow
+
+
+@pytest.fixture
+async def ada(world: World) -> User:
+    return await world.user("ada", sees_all=True)
+
+
+@pytest.fixture
+async def browser(world: World, ada: User) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client with a session of ada."""
+    session = await world.token(ada, "session", 60_000)
+    async with aiohttp.ClientSession(world.url, cookies={"rondo": session}) as client:
+        yield client
+
+
+async def text_of(client: aiohttp.ClientSession, path: str, status: int = 200) -> str:
+    async with client.get(path, allow_redirects=False) as response:
+        body = await response.text()
+        assert response.status == status, body
+        return body
+
+
+async def test_empty_front_page_tells_the_next_command(browser: aiohttp.ClientSession) -> None:
+    assert "rondo project create" in await text_of(browser, "/")
+
+
+async def test_a_project_without_pipelines_tells_how_to_push(world: World, browser: aiohttp.ClientSession) -> None:
+    await world.project("acme/app")
+    assert "git push rondo HEAD:main" in await text_of(browser, "/")
+    page = await text_of(browser, "/projects/circleci/acme/app")
+    assert "ssh://git@127.0.0.1:2222/acme/app.git" in page
+
+
+async def test_pipelines_pipeline_and_job_show_what_is_there(world: World, browser: aiohttp.ClientSession) -> None:
+    project = await world.project("acme/app")
+    pipeline = await world.pipeline(
+        project, workflow("ci", job("build", "make"), approval("ok", requires=["build"]), job("ship", requires=["ok"]))
+    )
+    built = await world.run(pipeline, "build")
+    front = await text_of(browser, "/")
+    assert "needs approval" in front and "acme/app" in front and "Change number 1" in front
+    page = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert page.count('class="card ') == 3 and page.count("<path") == 2 and "Approve" in page
+    page = await text_of(browser, f"/jobs/{built.number}")
+    assert "Spin up environment" in page and ">make<" in page and "Checkout code" in page
+    assert "/pipelines/circleci/acme/app/1#workflow-" in page
+
+
+async def test_a_failed_step_is_open_and_a_good_one_closed(world: World, browser: aiohttp.ClientSession) -> None:
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("ci", job("build", "true", "false")))
+    failed = await world.run(pipeline, "build", NodeStatus.FAILED)
+    page = await text_of(browser, f"/jobs/{failed.number}")
+    assert re.search(r'id="step-3" open', page) and not re.search(r'id="step-2" open', page)
+    assert "exit 2" in page
