@@ -15,9 +15,9 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance import orbs
@@ -44,7 +44,7 @@ from appliance.model import Project, Vcs
 from appliance.pages.site import make_site
 from appliance.settings import Settings
 from appliance.sshd.door import Door
-from appliance.store import people
+from appliance.store import jobs, people
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
@@ -128,116 +128,161 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         box = SecretBox(load_or_make_key(data / "secret_key"))
         async with open_database(data / "rondo.db") as db:
             instance = await db.write(_instance_id)
+            hosted, providers = _providers(settings, data)
+            bell, live = Bell(), LiveNodes()
+            skip_ci = settings.is_on("jobs.skip_ci")
             async with _executors(settings, data, instance) as executors:
-                async with _started(settings, clock, data, box, db, executors, listener) as appliance:
-                    greeting = await _greeting(db, clock, appliance, is_first=is_first)
-                    yield Appliance(**{**vars(appliance), "greeting": greeting})
+                core = _Core(
+                    settings=settings,
+                    clock=clock,
+                    data=data,
+                    db=db,
+                    box=box,
+                    executors=executors,
+                    providers=providers,
+                    commands=Commands(db, bell, clock, live, honour_skip_ci=skip_ci),
+                    bell=bell,
+                    live=live,
+                    blobs=Blobs(data / "blobs"),
+                    places=_places(settings),
+                    web_url=settings.text("web.url").rstrip("/") or _url_of(listener, settings),
+                )
+                async with _started(core, hosted, listener) as appliance:
+                    yield replace(appliance, greeting=await _greeting(core, appliance, is_first=is_first))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """What nearly every part is made of."""
+
+    settings: Settings
+    clock: Clock
+    data: Path
+    db: Database
+    box: SecretBox
+    executors: Mapping[str, Executor]
+    providers: Mapping[Vcs, Provider]
+    commands: Commands
+    bell: Bell
+    live: LiveNodes
+    blobs: Blobs
+    places: placement.Places
+    web_url: str
 
 
 @asynccontextmanager
-async def _started(
-    settings: Settings,
-    clock: Clock,
-    data: Path,
-    box: SecretBox,
-    db: Database,
-    executors: Mapping[str, Executor],
-    listener: socket.socket,
-) -> AsyncIterator[Appliance]:
-    bell, live = Bell(), LiveNodes()
-    hosted, providers = _providers(settings, data)
-    web_url = settings.text("web.url").rstrip("/") or _url_of(listener, settings)
-    blobs = Blobs(data / "blobs")
-    commands = Commands(db, bell, clock, live, honour_skip_ci=settings.is_on("jobs.skip_ci"))
+async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> AsyncIterator[Appliance]:
+    """Every part at work, the doors last; ended in the other order."""
     door = Door(
-        db=db,
-        bell=bell,
-        clock=clock,
-        commands=commands,
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        commands=core.commands,
         hosted=hosted,
-        settings=settings,
-        data=data,
-        web_url=web_url,
+        settings=core.settings,
+        data=core.data,
+        web_url=core.web_url,
     )
     async with door.listening() as ssh_port:
-        addresses = Addresses(web_url, _ssh_name(settings, web_url), ssh_port)
-
-        def git_url(project: Project) -> str:
-            return project.git_url or addresses.git_url(project.org, project.repo)
-
-        places = _places(settings)
-        workshop = Workshop(
-            db=db,
-            bell=bell,
-            clock=clock,
-            blobs=blobs,
-            box=box,
-            live=live,
-            executors=executors,
-            providers=providers,
-            places=places,
-            limits=Limits(
-                longest_s=settings.number("jobs.longest"),
-                grace_s=settings.number("jobs.grace"),
-                log_bytes=settings.integer("jobs.log_limit"),
-            ),
-            everywhere=settings.table("jobs.environment"),
-            web_url=web_url,
-            ssh_command=addresses.ssh_command,
-            git_url=git_url,
-        )
-        scheduler = Scheduler(
-            db=db,
-            bell=bell,
-            clock=clock,
-            executors=executors,
-            places=places,
-            capacity=_capacity(settings),
-            run_node=lambda job_id, index: run_node(workshop, job_id, index),
-            check_disk=lambda: check_room(data, settings.integer("disk.floor")),
-        )
-        intake = Intake(
-            db=db,
-            bell=bell,
-            clock=clock,
-            providers=providers,
-            orbs=orbs.Mirror(Path(settings.text("orbs.mirror"))) if settings.text("orbs.mirror") else None,
-            git_url=git_url,
-            largest_config=settings.integer("git.largest_config"),
-        )
-        courier = Courier(db=db, bell=bell, clock=clock, providers=providers, web_url=web_url)
+        addresses = Addresses(core.web_url, _ssh_name(core.settings, core.web_url), ssh_port)
         ready = asyncio.Event()
-        site = make_site(
-            Parts(
-                db=db,
-                bell=bell,
-                clock=clock,
-                blobs=blobs,
-                commands=commands,
-                box=box,
-                providers=providers,
-                settings=settings,
-                addresses=addresses,
-                ready=ready,
-            )
-        )
-        resumed = await recover(db, executors)
+        site = make_site(_parts(core, addresses, ready))
+        resumed = await recover(core.db, core.executors)
         await door.reconcile()
-        _note_addresses(data, addresses)
-        async with asyncio.TaskGroup() as loops:
-            tasks = [
-                loops.create_task(intake.run()),
-                loops.create_task(scheduler.run(resumed)),
-                loops.create_task(courier.run()),
-                loops.create_task(Janitor(db, clock, executors).run()),
-            ]
-            async with web_server.serving(site, listener, settings.number("drain.longest")):
-                ready.set()
-                door.open()
-                log.info("ready", extra={"web": web_url, "ssh": f"{addresses.ssh_host}:{ssh_port}"})
-                yield Appliance(web_url, addresses.ssh_host, ssh_port, db, commands, ())
-            for task in tasks:
-                task.cancel()
+        _note_addresses(core.data, addresses)
+        async with (
+            _loops(core, addresses, resumed),
+            web_server.serving(site, listener, core.settings.number("drain.longest")),
+        ):
+            ready.set()
+            door.open()
+            log.info("ready", extra={"web": core.web_url, "ssh": f"{addresses.ssh_host}:{ssh_port}"})
+            yield Appliance(core.web_url, addresses.ssh_host, ssh_port, core.db, core.commands, ())
+
+
+@asynccontextmanager
+async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) -> AsyncIterator[None]:
+    """Intake, scheduler, courier and janitor at work. One that breaks takes the appliance down: recovery is tested."""
+
+    def git_url(project: Project) -> str:
+        return project.git_url or addresses.git_url(project.org, project.repo)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_intake(core, git_url).run()),
+            group.create_task(_scheduler(core, _workshop(core, addresses, git_url)).run(resumed)),
+            group.create_task(
+                Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
+            ),
+            group.create_task(Janitor(core.db, core.clock, core.executors).run()),
+        ]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def _parts(core: _Core, addresses: Addresses, ready: asyncio.Event) -> Parts:
+    return Parts(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        blobs=core.blobs,
+        commands=core.commands,
+        box=core.box,
+        providers=core.providers,
+        settings=core.settings,
+        addresses=addresses,
+        ready=ready,
+    )
+
+
+def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], str]) -> Workshop:
+    return Workshop(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        blobs=core.blobs,
+        box=core.box,
+        live=core.live,
+        executors=core.executors,
+        providers=core.providers,
+        places=core.places,
+        limits=Limits(
+            longest_s=core.settings.number("jobs.longest"),
+            grace_s=core.settings.number("jobs.grace"),
+            log_bytes=core.settings.integer("jobs.log_limit"),
+        ),
+        everywhere=core.settings.table("jobs.environment"),
+        web_url=core.web_url,
+        ssh_command=addresses.ssh_command,
+        git_url=git_url,
+    )
+
+
+def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
+    return Scheduler(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        executors=core.executors,
+        places=core.places,
+        capacity=_capacity(core.settings),
+        run_node=lambda job_id, index: run_node(workshop, job_id, index),
+        check_disk=lambda: check_room(core.data, core.settings.integer("disk.floor")),
+    )
+
+
+def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
+    mirror = core.settings.text("orbs.mirror")
+    return Intake(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        orbs=orbs.Mirror(Path(mirror)) if mirror else None,
+        git_url=git_url,
+        largest_config=core.settings.integer("git.largest_config"),
+    )
 
 
 # The parts, from the settings
@@ -364,10 +409,10 @@ def _note_addresses(data: Path, addresses: Addresses) -> None:
     write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
 
 
-async def _greeting(db: Database, clock: Clock, appliance: Appliance, *, is_first: bool) -> tuple[str, ...]:
+async def _greeting(core: _Core, appliance: Appliance, *, is_first: bool) -> tuple[str, ...]:
     """What a start says; the first one says how to log in."""
     lines = [f"Rondo is at {appliance.web_url}, its SSH door at {appliance.ssh_host}:{appliance.ssh_port}"]
-    now_ms = clock.now_ms()
+    now_ms = core.clock.now_ms()
 
     def first_admin(tx: Tx) -> str | None:
         if people.everybody(tx):
@@ -375,7 +420,7 @@ async def _greeting(db: Database, clock: Clock, appliance: Appliance, *, is_firs
         admin = people.add(tx, name="admin", is_admin=True, sees_all_projects=True, now_ms=now_ms)
         return people.make_token(tx, admin.id, "link", now_ms, 24 * 3600 * 1000)
 
-    token = await db.write(first_admin) if is_first else None
+    token = await core.db.write(first_admin) if is_first else None
     if token is not None:
         lines += [
             f"Log in as admin, once, within a day: {appliance.web_url}/login?token={token}",

@@ -1,0 +1,255 @@
+"""A whole appliance for a test: real SQLite, real sockets, real git over the real SSH door; jobs on real executors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import asyncssh
+
+from appliance.app import Appliance, running
+from appliance.crypto import SecretBox, load_or_make_key
+from appliance.model import PipelineId, Vcs
+from appliance.settings import Settings, Value
+from appliance.store import jobs, people, pipelines, projects
+from appliance.store.database import Tx, open_plain, transact
+
+T = TypeVar("T")
+LONGEST_S = 90.0
+PERSON = ("-c", "user.name=A Person", "-c", "user.email=person@example.org", "-c", "commit.gpgsign=false")
+
+
+async def until(condition: Callable[[], Awaitable[T | None]], longest_s: float = LONGEST_S) -> T:
+    """Wait for a condition to give something; ask again and again, since it may be another process's doing."""
+    async with asyncio.timeout(longest_s):
+        while True:
+            found = await condition()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A pipeline as the rows and logs tell it."""
+
+    pipeline: pipelines.Pipeline
+    workflows: Mapping[str, str]
+    jobs: Mapping[str, jobs.Job]
+    steps: Mapping[str, list[jobs.Step]]  # of every node, in order
+    logs: Mapping[str, str]  # of a job: all steps of all nodes, one after the other
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        return {name: str(job.status) for name, job in self.jobs.items()}
+
+
+@dataclass
+class Place:
+    """A data folder with a user `tester` and a hosted project `acme/app`, and a work tree to push from."""
+
+    data: Path
+    work: Path
+    settings: Settings
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Path:
+        return self.work.parent / "key"
+
+    def read(self, fn: Callable[[Tx], T]) -> T:
+        with closing(open_plain(self.data / "rondo.db")) as tx:
+            return transact(tx, fn)
+
+    def furnish(self) -> None:
+        """Make the user, the project and the secrets."""
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(self.key)
+        self.key.chmod(0o600)
+        public = people.SshKey(key.get_fingerprint("sha256"), key.export_public_key().decode().strip())
+        box = SecretBox(load_or_make_key(self.data / "secret_key"))
+        now_ms = time.time_ns() // 1_000_000
+
+        def add(tx: Tx) -> None:
+            user = people.add(tx, name="tester", is_admin=False, sees_all_projects=True, now_ms=now_ms)
+            people.add_key(tx, user.id, public, now_ms)
+            project = projects.add(
+                tx, org="acme", repo="app", vcs=Vcs.HOSTED, git_url=None, default_branch="main", now_ms=now_ms
+            )
+            for name, value in self.secrets.items():
+                projects.set_secret(tx, box, project.id, name, value, now_ms)
+
+        self.read(add)
+
+    async def commit(self, files: Mapping[str, str], message: str = "Change things") -> None:
+        """Write files into the work tree and commit them."""
+        if not (self.work / ".git").exists():
+            self.work.mkdir(parents=True)
+            await self.git("init", "-q", "-b", "main")
+        for name, text in files.items():
+            path = self.work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        await self.git("add", "-A")
+        await self.git(*PERSON, "commit", "-q", "--allow-empty", "-m", message)
+
+    async def push(self, *words: str, expect: int = 0) -> str:
+        """`git push` to the appliance; what git said on standard error."""
+        address = (self.data / "ssh_address").read_text()
+        url = f"ssh://git@{address}/acme/app.git"
+        return await self.git("push", url, *(words or ("main",)), expect=expect)
+
+    async def git(self, *words: str, expect: int = 0) -> str:
+        options = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.work.parent),
+            "GIT_SSH_COMMAND": f"ssh -F none -i '{self.key}' {options}",
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        process = await asyncio.create_subprocess_exec(
+            "git", *words, cwd=self.work, env=environment, stdout=-1, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == expect, output.decode()
+        return output.decode()
+
+    async def ended(self, number: int = 1) -> Seen:
+        """Pipeline `number` once every workflow of it has ended (or it is errored), its nodes closed."""
+
+        async def look() -> Seen | None:
+            seen = self.seen(number)
+            if seen is None or (seen.pipeline.state != "errored" and not _is_over(seen)):
+                return None
+            return seen
+
+        return await until(look)
+
+    def seen(self, number: int = 1) -> Seen | None:
+        """Pipeline `number` as it is now."""
+
+        def look(tx: Tx) -> Seen | None:
+            row = tx.execute("SELECT id FROM pipelines WHERE number = :n", {"n": number}).fetchone()
+            if row is None:
+                return None
+            pipeline = pipelines.pipeline(tx, PipelineId(row["id"]))
+            rows = {job.name: job for job in jobs.of_pipeline(tx, pipeline.id)}
+            steps = {
+                name: [step for node in jobs.nodes_of(tx, job.id) for step in jobs.steps_of(tx, job.id, node.index)]
+                for name, job in rows.items()
+            }
+            logs = {name: "".join(self._log(step) for step in of_job) for name, of_job in steps.items()}
+            workflows = {one.name: str(one.status) for one in pipelines.workflows_of(tx, pipeline.id)}
+            return Seen(pipeline, workflows, rows, steps, logs)
+
+        return self.read(look)
+
+    def _log(self, step: jobs.Step) -> str:
+        return self.log_path(step).read_text("utf-8", "replace") if self.log_path(step).exists() else ""
+
+    def log_path(self, step: jobs.Step) -> Path:
+        return self.data / "blobs/logs" / step.job_id[:2] / step.job_id / str(step.index) / f"{step.position}.log"
+
+
+def _is_over(seen: Seen) -> bool:
+    return all(job.status.is_done for job in seen.jobs.values())
+
+
+def settings_for(data: Path, **changes: Value) -> Settings:
+    """Free ports, no floor for the disk, nothing switched on but what `changes` say."""
+    return Settings({"data": str(data), "docker.enabled": False, "disk.floor": 0}).replaced(
+        web__port=0, ssh__port=0, jobs__grace=1.0, **changes
+    )
+
+
+@asynccontextmanager
+async def house(
+    tmp_path: Path, secrets: Mapping[str, str] | None = None, **changes: Value
+) -> AsyncIterator[tuple[Place, Appliance]]:
+    """A furnished appliance in this process."""
+    place = Place(tmp_path / "data", tmp_path / "work", settings_for(tmp_path / "data", **changes), secrets or {})
+    async with running(place.settings) as appliance:
+        place.furnish()
+        yield place, appliance
+
+
+class Served:
+    """The appliance as a process of its own, to be killed and started again."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = place.data.parent / "served.log"
+
+    async def start(self) -> None:
+        """Returns when the doors are open."""
+        variables = {
+            f"RONDO_{name.upper().replace('.', '_')}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in self.place.settings._values.items()
+            if value not in ("", (), {})
+        }
+        variables = {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in variables.items()}
+        noted = self.place.data / "web_url"
+        noted.unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "appliance",
+                "serve",
+                env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables},
+                cwd=Path(__file__).parent.parent,
+                stdout=log,
+                stderr=log,
+            )
+        process = self._process
+
+        async def is_up() -> bool | None:
+            assert process.returncode is None, self._log.read_text()
+            return True if noted.exists() else None
+
+        await until(is_up, 30)
+
+    async def kill(self) -> None:
+        """SIGKILL: what a crash or the kernel does."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def terminate(self) -> int:
+        """SIGTERM: what systemd does; the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        async with asyncio.timeout(30):
+            return await self._process.wait()
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+
+@asynccontextmanager
+async def served(
+    tmp_path: Path, secrets: Mapping[str, str] | None = None, **changes: Value
+) -> AsyncIterator[tuple[Place, Served]]:
+    """A furnished appliance in a process of its own; ended with SIGTERM when it still runs."""
+    data = tmp_path / "data"
+    data.mkdir()
+    place = Place(data, tmp_path / "work", settings_for(data, **changes), secrets or {})
+    process = Served(place)
+    await process.start()
+    try:
+        place.furnish()
+        yield place, process
+    finally:
+        assert process._process is not None
+        if process._process.returncode is None:
+            await process.terminate()
