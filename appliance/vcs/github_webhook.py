@@ -12,7 +12,7 @@ from appliance.errors import BadRequest, Refused
 from appliance.model import Commit, Project, Trigger, TriggerKind
 from appliance.vcs.base import Ignored
 from appliance.vcs.names import NO_REVISION, is_ref_name, is_revision
-from appliance.vcs.strict_json import parse_object, text
+from appliance.vcs.strict_json import parse_object, prose, word
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,100}")
 _MESSAGE_LIMIT = 20_000
@@ -66,10 +66,10 @@ def _payload(heads: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _push(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Trigger | Ignored:
-    full_name = text(document, "repository", "full_name")
+    full_name = word(document, "repository", "full_name")
     if full_name.casefold() != project.name.casefold():
         raise Refused(f"this is a push to {full_name[:200]!r}, signed with the secret of {project.name}")
-    ref, before, after = text(document, "ref"), text(document, "before"), text(document, "after")
+    ref, before, after = word(document, "ref"), word(document, "before"), word(document, "after")
     if document.get("deleted") is True or after == NO_REVISION:
         return Ignored(f"{ref[:200]} was deleted")
     branch, tag = _branch_or_tag(ref)
@@ -86,7 +86,7 @@ def _push(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Tr
         tag=tag,
         revision=_commit_of(document, after, is_tag=tag is not None),
         base_revision=None if before == NO_REVISION else before,
-        actor=text(document, "sender", "login", limit=100),
+        actor=word(document, "sender", "login"),
         commit=_commit(document),
         is_fork=False,  # who can push to the repository's own refs is no stranger
     )
@@ -104,19 +104,19 @@ def _branch_or_tag(ref: str) -> tuple[str | None, str | None]:
 
 def _commit_of(document: Mapping[str, Any], after: str, *, is_tag: bool) -> str:
     """`after` is the tag object's id for an annotated tag; the commit is the head commit's."""
-    head = text(document, "head_commit", "id")
+    head = word(document, "head_commit", "id")
     return head if is_tag and is_revision(head) else after
 
 
 def _commit(document: Mapping[str, Any]) -> Commit:
-    subject, _, rest = text(document, "head_commit", "message", limit=_MESSAGE_LIMIT).partition("\n")
+    subject, _, rest = prose(document, "head_commit", "message", limit=_MESSAGE_LIMIT).partition("\n")
     author = ("head_commit", "author")
     return Commit(
         subject=subject.strip(),
         body=rest.strip("\n"),
-        author_name=text(document, *author, "name"),
-        author_email=text(document, *author, "email"),
-        author_login=text(document, *author, "username"),
-        authored_at=text(document, "head_commit", "timestamp"),
-        url=text(document, "head_commit", "url"),
+        author_name=prose(document, *author, "name"),
+        author_email=prose(document, *author, "email"),
+        author_login=prose(document, *author, "username"),
+        authored_at=prose(document, "head_commit", "timestamp"),
+        url=prose(document, "head_commit", "url"),
     )

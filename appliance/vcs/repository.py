@@ -30,13 +30,8 @@ class Repository:
         self._name = name
 
     async def has(self, revision: str) -> bool:
-        """Whether the commit is here."""
-        spec = f"{checked_revision(revision)}^{{commit}}"
-        done = await self._git.call(self.folder, "rev-parse", "--quiet", "--verify", "--end-of-options", spec)
-        if done.code != 0:
-            return False
-        done = await self._git.call(self.folder, "cat-file", "-e", revision)
-        return done.code == 0
+        """Whether the commit is here. (An id alone always "verifies"; to peel it, git has to have it.)"""
+        return await self.peeled(checked_revision(revision)) is not None
 
     async def refs(self) -> dict[str, str]:
         """Branches and tags with the ids they hold (an annotated tag's own id, not its commit's)."""
@@ -80,7 +75,7 @@ class Repository:
             raise VcsError(f"{where} is not UTF-8 text (byte {error.start})") from None
 
     async def _blob(self, revision: str, path: str) -> tuple[str, int] | None:
-        if "\n" in path or "\0" in path:
+        if "\n" in path or "\0" in path or {"", ".", ".."} & set(path.split("/")):
             return None
         asked = f"{revision}:{path}\n".encode()
         out = await self._git.run(self.folder, "cat-file", "--batch-check", "--follow-symlinks", stdin=asked)

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.errors import BadRequest
 
 _LONGEST_NUMBER = 30
+_LONGEST_WORD = 1000
 
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
@@ -31,8 +32,20 @@ def parse_object(body: bytes) -> Mapping[str, Any]:
     return document
 
 
-def text(document: Mapping[str, Any], *path: str, limit: int = 1000) -> str:
-    """The text at `path`; "" when any part of the way is missing or null. Raises BadRequest for another type."""
+def word(document: Mapping[str, Any], *path: str) -> str:
+    """A text that names something, whole or not at all; "" when it is missing or null. Raises BadRequest."""
+    found = _found(document, path)
+    if len(found) > _LONGEST_WORD or not _is_whole(found):
+        raise BadRequest(f"{'.'.join(path)} is too long or not text")
+    return found
+
+
+def prose(document: Mapping[str, Any], *path: str, limit: int = 1000) -> str:
+    """A text for people, cut at `limit`; "" when it is missing or null. Raises BadRequest for another type."""
+    return _found(document, path)[:limit].encode("utf-8", "replace").decode("utf-8")
+
+
+def _found(document: Mapping[str, Any], path: tuple[str, ...]) -> str:
     value: Any = document
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
@@ -40,8 +53,12 @@ def text(document: Mapping[str, Any], *path: str, limit: int = 1000) -> str:
             return ""
     if not isinstance(value, str):
         raise BadRequest(f"{'.'.join(path)} is not a text")
-    # JSON can carry half a character ("\\ud800"), which no database and no git can hold.
-    return value[:limit].encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def _is_whole(text: str) -> bool:
+    """JSON can carry half a character (an escaped surrogate), which no database and no git can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from appliance.model import Project, User, Vcs
 from appliance.settings import Settings
 from appliance.sshd.door import Door
 from appliance.store import people, projects
-from appliance.store.database import Database, open_database
+from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.client import Git
 from appliance.vcs.hosted import Hosted
 from tests.vcs.repos import WorkTree, environment
@@ -52,7 +52,7 @@ class World:
         key = self.key(name)
         fingerprint = asyncssh.read_public_key(f"{key}.pub").get_fingerprint()
 
-        def add(tx: people.Tx) -> User:
+        def add(tx: Tx) -> User:
             user = people.add(tx, name=name, is_admin=is_admin, sees_all_projects=sees_all, now_ms=1)
             people.add_key(tx, user.id, people.SshKey(fingerprint, key.with_suffix(".pub").read_text()), 1)
             return user
@@ -68,7 +68,7 @@ class World:
         return path
 
     async def project(self, *members: User, repo: str = "app", vcs: Vcs = Vcs.HOSTED) -> Project:
-        def add(tx: people.Tx) -> Project:
+        def add(tx: Tx) -> Project:
             url = None if vcs is Vcs.HOSTED else "https://git.example/acme/app.git"
             made = projects.add(tx, org="acme", repo=repo, vcs=vcs, git_url=url, default_branch="main", now_ms=1)
             for user in members:

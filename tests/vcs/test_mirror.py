@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tarfile
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -28,6 +29,11 @@ def tree_and_project(folder: Path) -> tuple[WorkTree, Project]:
     tree = WorkTree(folder / "origin")
     tree.commit("Begin", README="hello")
     return tree, project(git_url=str(tree.folder))
+
+
+def was_run(folder: Path) -> bool:
+    """Whether a name was taken for a program: those here would make a file."""
+    return any("pwned" in files for _, _, files in os.walk(folder)) or Path("/pwned").exists()
 
 
 async def collect(chunks: AsyncIterator[bytes]) -> bytes:
@@ -111,7 +117,7 @@ async def test_branch_names_are_only_names(tmp_path: Path, name: str) -> None:
     bundle = tmp_path / "checkout.bundle"
     bundle.write_bytes(await collect(mirror.bundle(of, found.revision, name, None)))
     assert f"{found.revision} refs/heads/{name}" in tree.git("bundle", "list-heads", str(bundle))
-    assert not list(Path(tmp_path).rglob("pwned"))
+    assert not was_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ async def test_urls_that_are_programs_or_options_are_refused(tmp_path: Path, url
 async def test_git_itself_refuses_the_rest(tmp_path: Path, url: str) -> None:
     with pytest.raises(VcsError):
         await mirrors(tmp_path).fetch(project(git_url=url), None)
-    assert not list(tmp_path.rglob("pwned"))
+    assert not was_run(tmp_path)
 
 
 async def test_an_url_never_shows_its_token(tmp_path: Path) -> None:
