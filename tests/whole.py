@@ -163,19 +163,21 @@ def _is_over(seen: Seen) -> bool:
     return all(job.status.is_done for job in seen.jobs.values())
 
 
-def settings_for(data: Path, **changes: Value) -> Settings:
-    """Free ports, no floor for the disk, nothing switched on but what `changes` say."""
-    return Settings({"data": str(data), "docker.enabled": False, "disk.floor": 0}).replaced(
-        web__port=0, ssh__port=0, jobs__grace=1.0, **changes
-    )
+def settings_for(data: Path, changes: Mapping[str, Value]) -> Settings:
+    """Free ports, no floor for the disk, no executor but what `changes` switch on."""
+    plain: dict[str, Value] = {"data": str(data), "docker.enabled": False, "disk.floor": 0, "jobs.grace": 1.0}
+    return Settings({**plain, "web.port": 0, "ssh.port": 0, **changes})
+
+
+ON_THIS_HOST: Mapping[str, Value] = {"local.enabled": True, "local.takes": "all", "jobs.cpus": 16.0}
 
 
 @asynccontextmanager
 async def house(
-    tmp_path: Path, secrets: Mapping[str, str] | None = None, **changes: Value
+    tmp_path: Path, changes: Mapping[str, Value], secrets: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[Place, Appliance]]:
     """A furnished appliance in this process."""
-    place = Place(tmp_path / "data", tmp_path / "work", settings_for(tmp_path / "data", **changes), secrets or {})
+    place = Place(tmp_path / "data", tmp_path / "work", settings_for(tmp_path / "data", changes), secrets or {})
     async with running(place.settings) as appliance:
         place.furnish()
         yield place, appliance
@@ -238,12 +240,12 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    tmp_path: Path, secrets: Mapping[str, str] | None = None, **changes: Value
+    tmp_path: Path, changes: Mapping[str, Value], secrets: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[Place, Served]]:
     """A furnished appliance in a process of its own; ended with SIGTERM when it still runs."""
     data = tmp_path / "data"
     data.mkdir()
-    place = Place(data, tmp_path / "work", settings_for(data, **changes), secrets or {})
+    place = Place(data, tmp_path / "work", settings_for(data, changes), secrets or {})
     process = Served(place)
     await process.start()
     try:

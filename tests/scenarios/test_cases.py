@@ -43,8 +43,8 @@ async def test_docker(path: Path, tmp_path: Path, docker_engine: Engine) -> None
 
 async def push_and_compare(path: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     wanted = load(path)
-    changes = {name.replace(".", "__"): value for name, value in {**settings, **wanted.get("settings", {})}.items()}
-    async with house(tmp_path, wanted.get("secrets", {}), **changes) as (place, _):
+    changes = {**settings, **wanted.get("settings", {})}
+    async with house(tmp_path, changes, wanted.get("secrets", {})) as (place, _):
         files = {".circleci/config.yml": path.read_text("utf-8"), **wanted.get("files", {})}
         await place.commit(files, wanted.get("message", "Change things"))
         branch = wanted.get("branch", "main")

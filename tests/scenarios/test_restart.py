@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.settings import Value
 from tests.engine_fixture import Engine
-from tests.whole import Place, Seen, Served, served, until
+from tests.whole import ON_THIS_HOST, Place, Seen, Served, served, until
 
 SECRET = "correct-horse-battery"
 
@@ -52,6 +53,10 @@ workflows:
       - talk
       - after: {requires: [{talk: failed}]}
 """
+
+
+def on_docker(engine: Engine) -> dict[str, Value]:
+    return {"docker.enabled": True, "docker.url": engine.url, "jobs.cpus": 16.0}
 
 
 def expected(index: int) -> dict[str, str]:
@@ -105,8 +110,7 @@ def is_over(place: Place, number: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_kill_at_25_moments_on_this_host(tmp_path: Path) -> None:
-    changes = {"local__enabled": True, "local__takes": "all", "jobs__cpus": 16.0}
-    async with served(tmp_path, {"SECRET": SECRET}, **changes) as (place, process):
+    async with served(tmp_path, ON_THIS_HOST, {"SECRET": SECRET}) as (place, process):
         config = CONFIG.replace("EXECUTOR", "machine: true")
         assert await rounds(place, process, config, seed=1, kills=25) == 25
 
@@ -115,16 +119,14 @@ async def test_kill_at_25_moments_on_this_host(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_kill_at_25_moments_on_docker(tmp_path: Path, docker_engine: Engine) -> None:
-    changes = {"docker__enabled": True, "docker__url": docker_engine.url, "jobs__cpus": 16.0}
-    async with served(tmp_path, {"SECRET": SECRET}, **changes) as (place, process):
+    async with served(tmp_path, on_docker(docker_engine), {"SECRET": SECRET}) as (place, process):
         config = CONFIG.replace("EXECUTOR", "docker: [{image: rondo-test/debian}]")
         assert await rounds(place, process, config, seed=2, kills=25) == 25
 
 
 @pytest.mark.docker
 async def test_orphans_of_a_killed_appliance_are_removed_at_the_next_start(tmp_path: Path, docker_engine: Engine) -> None:
-    changes = {"docker__enabled": True, "docker__url": docker_engine.url}
-    async with served(tmp_path, **changes) as (place, process):
+    async with served(tmp_path, on_docker(docker_engine)) as (place, process):
         job = "docker: [{image: rondo-test/busybox}]\n    steps: [{run: echo up; sleep 600}]"
         config = f"version: 2.1\njobs:\n  build:\n    {job}\n"
         await place.commit({".circleci/config.yml": config})
@@ -157,11 +159,11 @@ async def containers(engine: Engine, instance: str) -> int:
 
 
 async def test_a_terminated_appliance_leaves_jobs_running_and_finds_them_again(tmp_path: Path) -> None:
-    changes = {"local__enabled": True, "local__takes": "all"}
-    async with served(tmp_path, **changes) as (place, process):
+    async with served(tmp_path, ON_THIS_HOST) as (place, process):
         script = 'echo begin; until [ -e "$GO" ]; do sleep 0.05; done; echo end'
         go = tmp_path / "go"
-        config = f"version: 2.1\njobs:\n  build:\n    machine: true\n    environment: {{GO: {go}}}\n    steps: [{{run: '{script}'}}]\n"
+        job = f"machine: true\n    environment: {{GO: {go}}}\n    steps: [{{run: '{script}'}}]"
+        config = f"version: 2.1\njobs:\n  build:\n    {job}\n"
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
