@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -80,8 +81,10 @@ async def _accepted(parts: Parts, trigger: Trigger) -> web.Response:
 def _repository_in(body: bytes) -> str:
     """Which repository an unverified body speaks of: only to know whose secret to check it with."""
     try:
-        name = json.loads(body)["repository"]["full_name"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+        # GitHub's other content type hides the JSON in a form field.
+        text = parse_qs(body.decode("ascii"))["payload"][0] if body.startswith(b"payload=") else body
+        name = json.loads(text)["repository"]["full_name"]
+    except (ValueError, RecursionError, LookupError, TypeError):
         return ""
     return name if isinstance(name, str) and name.count("/") == 1 and name.isascii() else ""
 

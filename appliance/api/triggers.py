@@ -12,9 +12,10 @@ from appliance.api.parts import Parts, parts_of
 from appliance.api.projects import wanted_project
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer, json_body, message, time_of
-from appliance.errors import BadRequest, VcsError
-from appliance.model import Commit, Project, Trigger, TriggerKind, User
+from appliance.errors import BadRequest
+from appliance.model import Project, Trigger, TriggerKind, User
 from appliance.store import overview
+from appliance.vcs.base import RefNotFound
 
 _PARAMETERS = 100
 _LONGEST_NAME = 128
@@ -52,10 +53,9 @@ async def _trigger(
     provider = parts.providers[project.vcs]
     try:
         resolved = await provider.resolve(project, branch=branch, tag=tag)
-        await provider.fetch(project, resolved.revision)
-        commit = await provider.commit(project, resolved.revision)
-    except VcsError as error:
+    except RefNotFound as error:
         raise BadRequest(str(error)) from error
+    commit = await provider.commit(project, resolved.revision)
     return Trigger(
         project_id=project.id,
         kind=TriggerKind.API,
@@ -64,7 +64,7 @@ async def _trigger(
         tag=resolved.tag,
         revision=resolved.revision,
         actor=user.name,
-        commit=commit or Commit(),
+        commit=commit,
         parameters=parameters,
     )
 

@@ -6,10 +6,17 @@ The builders play the loops' part: they accept triggers, make pipelines of plans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
 
 from appliance.api.parts import Addresses, Parts
 from appliance.api.server import listen, serving
@@ -26,7 +33,6 @@ from appliance.model import (
     NodeStatus,
     PipelineId,
     Project,
-    ProjectId,
     StepStatus,
     Trigger,
     TriggerKind,
@@ -75,7 +81,6 @@ class World:
     parts: Parts
     url: str
     count: int = 0
-    _numbers: dict[ProjectId, int] = field(default_factory=dict)
 
     async def user(self, name: str, *, sees_all: bool = False, is_admin: bool = False) -> User:
         now_ms = self.clock.now_ms()
@@ -87,10 +92,12 @@ class World:
         now_ms = self.clock.now_ms()
         return await self.db.write(lambda tx: people.make_token(tx, user.id, kind, now_ms, lasts_ms))
 
-    async def project(self, name: str, vcs: Vcs = Vcs.HOSTED, *members: User) -> Project:
+    async def project(
+        self, name: str, vcs: Vcs = Vcs.HOSTED, members: Sequence[User] = (), git_url: str | None = None
+    ) -> Project:
         org, repo = name.split("/", 1)
         now_ms = self.clock.now_ms()
-        url = None if vcs is Vcs.HOSTED else f"https://github.example/{name}.git"
+        url = None if vcs is Vcs.HOSTED else git_url or f"https://github.example/{name}.git"
 
         def make(tx: Tx) -> Project:
             project = projects.add(tx, org=org, repo=repo, vcs=vcs, git_url=url, default_branch="main", now_ms=now_ms)
@@ -218,6 +225,49 @@ class World:
             await self.finish(found.id, status, index=index)
         return await self.job_of(pipeline_id, name)
 
+    async def ask(self, user: User, method: str, path: str, **more: Any) -> tuple[int, str]:
+        """A request of `user`: with a token to the API, by a form to the pages. Status and body."""
+        if method == "POST" and not path.startswith("/api/"):
+            return await self.post_form(user, path)
+        token = await self.token(user)
+        async with (
+            aiohttp.ClientSession(self.url, headers={"Circle-Token": token}) as client,
+            client.request(method, path, allow_redirects=False, **more) as response,
+        ):
+            return response.status, await response.text()
+
+    async def json(self, user: User, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        """A request of `user` to the API: status and what it says."""
+        status, body = await self.ask(user, method, "/api/v2" + path, **more)
+        return status, json.loads(body)
+
+    async def post_form(
+        self, user: User, path: str, *, origin: str | None = "", with_token: bool = True, **fields: str
+    ) -> tuple[int, str]:
+        """A form of a page of ours, as a browser sends it; `origin` "" stands for ours."""
+        session = await self.token(user, "session", 60_000)
+        if with_token:
+            fields["csrf"] = hmac.new(session.encode(), b"form", hashlib.sha256).hexdigest()
+        headers = {} if origin is None else {"Origin": origin or self.url}
+        async with (
+            aiohttp.ClientSession(self.url, cookies={"rondo": session}, headers=headers) as client,
+            client.post(path, data=fields, allow_redirects=False) as response,
+        ):
+            return response.status, await response.text()
+
+    async def everything(self, but: str = "") -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+
+        def read(tx: Tx) -> dict[str, list[tuple[Any, ...]]]:
+            tables = [row[0] for row in tx.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return {
+                name: [tuple(row) for row in tx.execute(f"SELECT * FROM {name}")]
+                for name in tables
+                if name != but and not name.startswith("sqlite_")
+            }
+
+        return await self.db.read(read)
+
     def write_log(self, job_id: JobId, position: int, data: bytes, index: int = 0) -> None:
         """Append to a log and ring, as the log writer does."""
         with self.blobs.log(job_id, index, position).open("ab") as file:
@@ -233,6 +283,7 @@ async def serving_world(
     clock: Clock | None = None,
     web_url: str = "",
     is_ready: bool = True,
+    extra: Callable[[web.Application], object] | None = None,
     **settings: str | int,
 ) -> AsyncIterator[World]:
     """A site on a free port of loopback with an empty database in `folder`."""
@@ -254,5 +305,8 @@ async def serving_world(
             addresses=Addresses(web_url or url, "127.0.0.1", 2222),
             ready=ready,
         )
-        async with serving(make_site(parts), listener, 1.0):
+        site = make_site(parts)
+        if extra is not None:
+            extra(site)
+        async with serving(site, listener, 1.0):
             yield World(db, bell, clock, parts.blobs, parts.box, parts.commands, parts, url)

@@ -1,0 +1,147 @@
+"""Every route has a policy and keeps it: strangers, people without rights, forms of other sites, requests that only read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from appliance.api.routes import Policy, Route
+from appliance.api.server import POLICIES
+from appliance.model import User
+from appliance.pages.site import ROUTES, make_site
+from tests.web.world import World, approval, job, serving_world, workflow
+
+OPEN = {
+    ("GET", "/health"),
+    ("POST", "/hooks/github"),
+    ("POST", "/hooks/github/{org}/{repo}"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/static/{version}/{name}"),
+    ("GET", "/favicon.ico"),
+    ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}.svg"),
+    ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}/tree/{branch:.+}.svg"),
+}
+CLOSED = [route for route in ROUTES if route.policy is not Policy.OPEN]
+OF_PROJECTS = [route for route in CLOSED if re.search(r"\{(slug|id|number)|/live", route.path)]
+READING = [route for route in ROUTES if route.method == "GET" and route.path != "/live"]  # that one never ends
+
+
+def named(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+async def filled(world: World, *members: User) -> dict[str, str]:
+    """A project with one of everything; what the routes' patterns stand for."""
+    project = await world.project("acme/app", members=members)
+    pipeline = await world.pipeline(project, workflow("ci", job("build", "make"), approval("hold")))
+    built, held = await world.job_of(pipeline, "build"), await world.job_of(pipeline, "hold")
+    await world.start(built.id)
+    return {
+        "slug": project.slug,
+        "number": str(built.number),
+        "pipeline": pipeline,
+        "workflow": built.workflow_id,
+        "job": built.id,
+        "held": held.id,
+    }
+
+
+def path_of(route: Route, ids: dict[str, str]) -> str:
+    """The path of a route that leads to the things of `filled`."""
+    kind = route.path.removeprefix("/api/v2").split("/")[1]
+    values = {
+        "slug": ids["slug"],
+        "number": "1" if "pipeline" in route.path else ids["number"],
+        "id": {"pipeline": ids["pipeline"], "workflow": ids["workflow"], "workflows": ids["workflow"]}.get(
+            kind, ids["held"] if kind == "approvals" else ids["job"]
+        ),
+        "job": ids["held"],
+        "name": "SECRET",
+        "node": "0",
+        "step": "0",
+        "which": "source",
+    }
+    path = re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", lambda match: values[match[1]], route.path)
+    return path + (f"?topics=pipeline:{ids['pipeline']}" if path == "/live" else "")
+
+
+def test_open_routes_are_these_and_no_others() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.policy is Policy.OPEN} == OPEN
+
+
+def test_what_changes_something_is_a_form_or_wants_a_token() -> None:
+    loose = [named(route) for route in CLOSED if route.method != "GET" and route.policy is Policy.USER]
+    assert not loose
+
+
+async def test_the_application_has_no_route_without_a_policy(world: World) -> None:
+    site = make_site(world.parts)
+    assert set(site[POLICIES]) == set(site.router.routes())
+
+
+async def test_a_route_that_got_in_without_a_policy_is_refused(tmp_path: Path) -> None:
+    async def secret(request: web.Request) -> web.Response:
+        return web.Response(text="secret")
+
+    async with serving_world(tmp_path, extra=lambda site: site.router.add_get("/sneaky", secret)) as world:
+        async with aiohttp.ClientSession(world.url) as client, client.get("/sneaky") as response:
+            assert response.status == 403 and "secret" not in await response.text()
+
+
+@pytest.mark.parametrize("route", CLOSED, ids=named)
+async def test_strangers_get_nothing(world: World, route: Route) -> None:
+    path = path_of(route, await filled(world))
+    async with (
+        aiohttp.ClientSession(world.url) as client,
+        client.request(route.method, path, allow_redirects=False) as response,
+    ):
+        if response.status == 303:
+            assert response.headers["Location"].startswith("/login?next=")
+        else:
+            assert response.status == 401 and (await response.json()) == {"message": "Invalid token provided."}
+
+
+@pytest.mark.parametrize("route", OF_PROJECTS, ids=named)
+async def test_who_has_no_right_cannot_tell_that_it_is_there(world: World, route: Route) -> None:
+    ids = await filled(world)
+    eve = await world.user("eve")
+    status, body = await world.ask(eve, route.method, path_of(route, ids))
+    assert status == 404, body
+    assert "acme" not in body.replace("/pipelines/circleci/acme", "")
+
+
+@pytest.mark.parametrize("route", READING, ids=named)
+async def test_get_changes_nothing(world: World, route: Route) -> None:
+    ada = await world.user("ada", sees_all=True)
+    ids = await filled(world)
+    session = await world.token(ada, "session")
+    link = await world.token(ada, "link")
+    before = await world.everything()
+    path = path_of(route, ids) if route.policy is not Policy.OPEN else f"/login?token={link}"
+    async with aiohttp.ClientSession(world.url, cookies={"rondo": session}) as client, client.get(path) as response:
+        await response.read()
+    assert await world.everything() == before
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.policy is Policy.FORM], ids=named)
+@pytest.mark.parametrize(
+    ("origin", "form"),
+    [
+        ("http://evil.example", True),
+        ("null", True),
+        (None, False),
+        ("http://127.0.0.1", True),  # another port is another site
+    ],
+)
+async def test_forms_of_others_are_refused(world: World, route: Route, origin: str | None, form: bool) -> None:
+    ada = await world.user("ada", sees_all=True)
+    path = path_of(route, await filled(world))
+    before = await world.everything()
+    status, _ = await world.post_form(ada, path, origin=origin, with_token=form)
+    assert status == 403
+    assert await world.everything(but="tokens") == {k: v for k, v in before.items() if k != "tokens"}

@@ -1,0 +1,60 @@
+"""A real Chromium that fails the test when a page complains: script errors and policy violations are failures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.web.world import World
+
+CHROMIUM = Path("/usr/bin/chromium")
+PHONE, DESK = (390, 844), (1280, 900)
+
+
+def require_chromium() -> None:
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true, but there is no {CHROMIUM}: the browser tests cannot run")
+        pytest.skip(f"NO BROWSER TEST WAS RUN: there is no {CHROMIUM}")
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    require_chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], headless=True
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Complaints:
+    """What pages complained about."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: self.heard.append(f"dialog: {dialog.message}"))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.heard.append(f"{message.type}: {message.text}")
+
+
+async def logged_in(
+    browser: Browser, world: World, session: str, size: tuple[int, int] = DESK, **more: object
+) -> BrowserContext:
+    context = await browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)  # type: ignore[arg-type]
+    await context.add_cookies([{"name": "rondo", "value": session, "url": world.url}])
+    return context
