@@ -55,8 +55,9 @@ def translating(error_page: ErrorPage) -> Middleware:
             if error.status < 400:
                 raise
             response = await answer(request, error.status, _WORDS.get(error.status, error.reason))
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
+            for name in ("Allow", "Retry-After"):
+                if name in error.headers:
+                    response.headers[name] = error.headers[name]
             return response
         except RondoError as error:
             status = _status_of(error)

@@ -173,6 +173,8 @@ async def test_two_signatures_are_refused(world: World, project: Project) -> Non
         ("X-Hub-Signature-256", github_signature(SECRET, body)),
         ("X-Hub-Signature-256", github_signature("x", body)),
     ]
-    async with aiohttp.ClientSession(world.url) as client:
-        async with client.post("/hooks/github", data=body, headers=headers) as response:
-            assert response.status == 400
+    async with (
+        aiohttp.ClientSession(world.url) as client,
+        client.post("/hooks/github", data=body, headers=headers) as response,
+    ):
+        assert response.status == 400

@@ -81,16 +81,20 @@ def test_what_changes_something_is_a_form_or_wants_a_token() -> None:
 
 async def test_the_application_has_no_route_without_a_policy(world: World) -> None:
     site = make_site(world.parts)
-    assert set(site[POLICIES]) == set(site.router.routes())
+    policies = site[POLICIES]
+    assert set(policies) == set(site.router.routes())
 
 
 async def test_a_route_that_got_in_without_a_policy_is_refused(tmp_path: Path) -> None:
     async def secret(request: web.Request) -> web.Response:
         return web.Response(text="secret")
 
-    async with serving_world(tmp_path, extra=lambda site: site.router.add_get("/sneaky", secret)) as world:
-        async with aiohttp.ClientSession(world.url) as client, client.get("/sneaky") as response:
-            assert response.status == 403 and "secret" not in await response.text()
+    async with (
+        serving_world(tmp_path, extra=lambda site: site.router.add_get("/sneaky", secret)) as world,
+        aiohttp.ClientSession(world.url) as client,
+        client.get("/sneaky") as response,
+    ):
+        assert response.status == 403 and "secret" not in await response.text()
 
 
 @pytest.mark.parametrize("route", CLOSED, ids=named)
