@@ -19,7 +19,8 @@ from appliance.app import Appliance, running
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.model import PipelineId, Vcs
 from appliance.settings import Settings, Value
-from appliance.store import jobs, people, pipelines, projects
+from appliance.store import jobs as rows
+from appliance.store import people, pipelines, projects
 from appliance.store.database import Tx, open_plain, transact
 
 T = TypeVar("T")
@@ -43,8 +44,8 @@ class Seen:
 
     pipeline: pipelines.Pipeline
     workflows: Mapping[str, str]
-    jobs: Mapping[str, jobs.Job]
-    steps: Mapping[str, list[jobs.Step]]  # of every node, in order
+    jobs: Mapping[str, rows.Job]
+    steps: Mapping[str, list[rows.Step]]  # of every node, in order
     logs: Mapping[str, str]  # of a job: all steps of all nodes, one after the other
 
     @property
@@ -141,21 +142,21 @@ class Place:
             if row is None:
                 return None
             pipeline = pipelines.pipeline(tx, PipelineId(row["id"]))
-            rows = {job.name: job for job in jobs.of_pipeline(tx, pipeline.id)}
+            found = {job.name: job for job in rows.of_pipeline(tx, pipeline.id)}
             steps = {
-                name: [step for node in jobs.nodes_of(tx, job.id) for step in jobs.steps_of(tx, job.id, node.index)]
-                for name, job in rows.items()
+                name: [step for node in rows.nodes_of(tx, job.id) for step in rows.steps_of(tx, job.id, node.index)]
+                for name, job in found.items()
             }
             logs = {name: "".join(self._log(step) for step in of_job) for name, of_job in steps.items()}
             workflows = {one.name: str(one.status) for one in pipelines.workflows_of(tx, pipeline.id)}
-            return Seen(pipeline, workflows, rows, steps, logs)
+            return Seen(pipeline, workflows, found, steps, logs)
 
         return self.read(look)
 
-    def _log(self, step: jobs.Step) -> str:
+    def _log(self, step: rows.Step) -> str:
         return self.log_path(step).read_text("utf-8", "replace") if self.log_path(step).exists() else ""
 
-    def log_path(self, step: jobs.Step) -> Path:
+    def log_path(self, step: rows.Step) -> Path:
         return self.data / "blobs/logs" / step.job_id[:2] / step.job_id / str(step.index) / f"{step.position}.log"
 
 

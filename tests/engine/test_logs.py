@@ -1,0 +1,155 @@
+"""A log is masked whatever way it is cut, and exact after a crash at any byte."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.engine.logs import LogWriter, Masker, needles
+from appliance.errors import DiskFull
+
+SECRETS = ["hunter2secret", "abcabcabd", "first-line-of-it\nx\nthird-line-of-it", "pass word&é"]
+PIECES = [
+    b"abc",
+    b"abd",
+    b"hunter2",
+    b"secret",
+    b"hunter2secret",
+    b"abcabcabd",
+    b"\n",
+    b"\r\n",
+    b"\xff\x00",
+    b"first-line-of-it",
+    base64.b64encode(b"x:hunter2secret."),
+    b"pass%20word%26%C3%A9",
+    b"pass word&\\u00e9",
+]
+
+
+def text(seed: int) -> bytes:
+    chance = random.Random(seed)
+    return b"".join(chance.choice(PIECES) for _ in range(40))
+
+
+def fed(data: bytes, seed: int, wanted: list[bytes]) -> bytes:
+    chance, masker, out, at = random.Random(seed), Masker(wanted), b"", 0
+    while at < len(data):
+        size = chance.randint(1, 12)
+        out += masker.feed(data[at : at + size])
+        at += size
+    return out + masker.end()
+
+
+def test_no_secret_gets_through_however_it_is_cut() -> None:
+    wanted = needles(SECRETS)
+    for seed in range(400):
+        out = fed(text(seed), seed, wanted)
+        assert not [needle for needle in wanted if needle in out], seed
+
+
+def test_the_cuts_do_not_change_the_result() -> None:
+    wanted = needles(SECRETS)
+    for seed in range(400):
+        masker = Masker(wanted)
+        assert fed(text(seed), seed, wanted) == masker.feed(text(seed)) + masker.end(), seed
+
+
+def test_ordinary_text_is_not_held_back() -> None:
+    assert Masker(needles(["hunter2secret"])).feed(b"progress: 42 %\r") == b"progress: 42 %\r"
+
+
+def test_base64_is_masked_in_all_three_alignments() -> None:
+    wanted = needles(["a-long-secret-value"])
+    for before in (b"", b"u", b"us", b"user:"):
+        encoded = base64.b64encode(before + b"a-long-secret-value" + b"!")
+        assert b"****" in fed(encoded, 1, wanted), before
+
+
+@pytest.mark.parametrize("value", ["abc", "", "true", "False"])
+def test_short_and_common_values_are_not_masked(value: str) -> None:
+    assert needles([value]) == []
+
+
+def test_short_lines_of_a_multi_line_secret_do_not_blacken_the_log() -> None:
+    wanted = needles(['{\n  "type": "account",\n}'])
+    assert fed(b"{ }\n", 1, wanted) == b"{ }\n"
+    assert fed(b'"type": "account",', 1, wanted) == b"****"
+
+
+def test_a_writer_that_dies_anywhere_is_followed_without_a_gap_or_a_double(tmp_path: Path) -> None:
+    """The next writer is given the output from the offset it asks for, as a sandbox gives it."""
+    wanted = needles(SECRETS)
+    for seed in range(150):
+        output, chance, path = text(seed), random.Random(seed), tmp_path / f"{seed}.log"
+        while True:
+            writer = LogWriter(path, wanted)
+            for _ in range(chance.randint(0, 6)):
+                start = writer.offset + len(writer._masker.held)
+                chunk = output[start : start + chance.randint(1, 15)]
+                if not chunk:
+                    break
+                writer.write(chunk)
+            start = writer.offset + len(writer._masker.held)
+            if start == len(output):
+                writer.flush()
+                writer.close()
+                break
+            writer.close()  # what a kill leaves: no flush
+            if chance.random() < 0.3:  # a power cut: the log's last bytes are gone, its notes are not
+                path.write_bytes(path.read_bytes()[: -chance.randint(1, 9)])
+            elif chance.random() < 0.3:  # killed between the log and the note
+                path.write_bytes(path.read_bytes() + b"torn")
+        whole = Masker(wanted)
+        assert path.read_bytes() == whole.feed(output) + whole.end(), seed
+
+
+def test_what_we_say_before_any_output_is_said_again_after_a_crash(tmp_path: Path) -> None:
+    with LogWriter(tmp_path / "a.log", []) as writer:
+        writer.say("ours\n")
+    with LogWriter(tmp_path / "a.log", []) as writer:
+        assert not writer.is_resumed
+        writer.say("ours\n")
+        writer.write(b"theirs\n")
+    with LogWriter(tmp_path / "a.log", []) as writer:
+        assert writer.is_resumed
+        assert writer.offset == 7
+    assert (tmp_path / "a.log").read_text() == "ours\ntheirs\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
+def test_a_full_disk_is_told_and_nothing_is_lost_or_doubled_when_there_is_room_again(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    with LogWriter(small_disk / "a.log", needles(["hunter2secret"])) as writer:
+        writer.write(b"a" * 1000 + b"hunter2")
+        fill(ballast)
+        with pytest.raises(DiskFull):
+            writer.write(b"secret" + b"b" * 100_000)
+        ballast.unlink()
+        writer.write(b"secret" + b"b" * 100_000)
+        writer.flush()
+    assert (small_disk / "a.log").read_bytes() == b"a" * 1000 + b"****" + b"b" * 100_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room left."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)

@@ -1,0 +1,246 @@
+"""The engine's transactions on a real SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from appliance.engine import moves
+from appliance.errors import Conflict
+from appliance.language import plan as plans
+from appliance.model import (
+    Commit,
+    JobStatus,
+    NodeStatus,
+    PipelineId,
+    PipelineState,
+    Project,
+    StepStatus,
+    Trigger,
+    TriggerKind,
+    Vcs,
+    WorkflowStatus,
+)
+from appliance.store import jobs, outbox, pipelines, projects
+from appliance.store.database import Tx, open_plain, transact
+
+NOW = 1_000
+RUN = plans.Run(command="true", name="true")
+
+
+@pytest.fixture
+def tx(tmp_path: Path) -> Iterator[Tx]:
+    with closing(open_plain(tmp_path / "rondo.db")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+@pytest.fixture
+def project(tx: Tx) -> Project:
+    return projects.add(
+        tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=NOW
+    )
+
+
+def push(project: Project, after: str = "1" * 40, delivery: str = "d1", message: str = "Change") -> Trigger:
+    return Trigger(
+        project_id=project.id,
+        kind=TriggerKind.WEBHOOK,
+        semantic_key=f"push refs/heads/main {after}",
+        delivery_id=delivery,
+        branch="main",
+        revision=after,
+        actor="someone",
+        commit=Commit(subject=message),
+    )
+
+
+def job(name: str, *requires: str, parallelism: int = 1, type: plans.JobType = plans.JobType.BUILD) -> plans.Job:
+    executor = plans.Docker(images=(plans.DockerImage(image="x"),))
+    return plans.Job(
+        name=name,
+        type=type,
+        requires=tuple(plans.Require(job=one) for one in requires),
+        executor=executor,
+        parallelism=parallelism,
+        steps=(RUN,),
+    )
+
+
+def create(tx: Tx, project: Project, *of: plans.Job, number: int = 1) -> dict[str, jobs.Job]:
+    """A pipeline with one workflow of these jobs."""
+    accepted = moves.accept(tx, push(project, f"{number:040x}", f"d{number}"), NOW, True)
+    assert accepted is not None
+    draft = moves.Draft(
+        pipeline_id=PipelineId(f"p{number}"),
+        number=number,
+        source="",
+        compiled="",
+        values={},
+        problems=[],
+        plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=of),)),
+    )
+    trigger = push(project, f"{number:040x}", f"d{number}")
+    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is not None
+    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is None, "once only"
+    return {row.name: row for row in jobs.of_pipeline(tx, PipelineId(f"p{number}"))}
+
+
+def start(tx: Tx, row: jobs.Job, index: int = 0) -> moves.Changed | None:
+    claim = moves.Claim(job=row, index=index, plan=jobs.plan_of(tx, row.id), executor="fake", cpus=1, memory_bytes=1)
+    return moves.start_node(tx, claim, NOW)
+
+
+def finish(tx: Tx, row: jobs.Job, status: NodeStatus = NodeStatus.SUCCESS, index: int = 0) -> None:
+    moves.finish_node(tx, row.id, index, status, "", [], NOW + 5)
+
+
+def statuses(tx: Tx, number: int = 1) -> dict[str, JobStatus]:
+    return {row.name: row.status for row in jobs.of_pipeline(tx, PipelineId(f"p{number}"))}
+
+
+def workflow(tx: Tx) -> pipelines.Workflow:
+    return pipelines.workflows_of(tx, PipelineId("p1"))[0]
+
+
+def test_the_same_event_is_accepted_once_by_delivery_and_by_meaning(tx: Tx, project: Project) -> None:
+    assert moves.accept(tx, push(project), NOW, True) is not None
+    assert moves.accept(tx, push(project), NOW, True) is None
+    assert moves.accept(tx, push(project, delivery="another id"), NOW, True) is None
+    assert moves.accept(tx, push(project, after="2" * 40, delivery="d1"), NOW, True) is None
+    assert moves.accept(tx, push(project, after="2" * 40, delivery="d2"), NOW, True) is not None
+
+
+def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, project: Project) -> None:
+    skipped = moves.accept(tx, push(project, message="x [skip ci]"), NOW, True)
+    assert skipped is not None and skipped.is_skipped
+    assert pipelines.oldest_open_trigger(tx) is None
+    kept = moves.accept(tx, push(project, "2" * 40, "d2", "x [skip ci]"), NOW, False)
+    assert kept is not None and not kept.is_skipped
+    assert pipelines.oldest_open_trigger(tx) is not None
+
+
+def test_a_fork_cannot_skip_and_is_not_trusted(tx: Tx, project: Project) -> None:
+    fork = replace(push(project, message="[skip ci]"), is_fork=True)
+    accepted = moves.accept(tx, fork, NOW, True)
+    assert accepted is not None and not accepted.is_skipped
+    pipeline = pipelines.add_pipeline(
+        tx, fork, state=PipelineState.CREATED, source="", compiled="", values={}, problems=[], now_ms=NOW
+    )
+    assert not pipelines.pipeline(tx, pipeline.id).is_trusted
+
+
+def test_jobs_follow_each_other_to_a_green_workflow(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"), job("b", "a"))
+    assert statuses(tx) == {"a": JobStatus.NOT_RUNNING, "b": JobStatus.BLOCKED}
+    assert [row.name for row, _ in jobs.waiting(tx, 10)] == ["a"]
+    assert start(tx, rows["a"]) is not None
+    assert start(tx, rows["a"]) is None, "a node is claimed once"
+    finish(tx, rows["a"])
+    assert statuses(tx) == {"a": JobStatus.SUCCESS, "b": JobStatus.NOT_RUNNING}
+    start(tx, rows["b"])
+    finish(tx, rows["b"])
+    assert workflow(tx).status is WorkflowStatus.SUCCESS
+    assert workflow(tx).stopped_at_ms == NOW + 5
+
+
+def test_a_job_ends_with_its_last_node_and_as_its_worst(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a", parallelism=2))
+    start(tx, rows["a"], 0)
+    finish(tx, rows["a"], NodeStatus.FAILED, 0)
+    assert statuses(tx) == {"a": JobStatus.RUNNING}
+    start(tx, rows["a"], 1)
+    finish(tx, rows["a"], NodeStatus.SUCCESS, 1)
+    assert statuses(tx) == {"a": JobStatus.FAILED}
+
+
+def test_an_end_told_twice_or_late_changes_nothing(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"))
+    start(tx, rows["a"])
+    finish(tx, rows["a"], NodeStatus.FAILED)
+    finish(tx, rows["a"], NodeStatus.SUCCESS)
+    assert statuses(tx) == {"a": JobStatus.FAILED}
+    moves.cancel_job(tx, rows["a"].id, "someone", NOW)
+    assert statuses(tx) == {"a": JobStatus.FAILED}
+
+
+def test_a_canceled_job_stays_canceled_when_its_node_ends_later(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"), job("b", "a"))
+    start(tx, rows["a"])
+    changed = moves.cancel_job(tx, rows["a"].id, "someone", NOW)
+    assert changed.canceled == {rows["a"].id}
+    assert statuses(tx) == {"a": JobStatus.CANCELED, "b": JobStatus.NOT_RUN}
+    finish(tx, rows["a"])
+    assert statuses(tx) == {"a": JobStatus.CANCELED, "b": JobStatus.NOT_RUN}
+    assert {step.status for step in jobs.steps_of(tx, rows["a"].id, 0)} == {StepStatus.CANCELED, StepStatus.SKIPPED}
+    assert start(tx, rows["a"]) is None, "nothing starts after a cancel"
+
+
+def test_a_canceled_workflow_cancels_all_that_has_not_ended(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"), job("b"), job("c", "b"))
+    start(tx, rows["a"])
+    finish(tx, rows["a"], NodeStatus.FAILED)
+    moves.cancel_workflow(tx, workflow(tx).id, "someone", NOW)
+    assert statuses(tx) == {"a": JobStatus.FAILED, "b": JobStatus.CANCELED, "c": JobStatus.CANCELED}
+    assert workflow(tx).status is WorkflowStatus.CANCELED
+    assert workflow(tx).canceled_by == "someone"
+
+
+def test_an_approval_holds_the_workflow_and_frees_what_follows(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("ask", type=plans.JobType.APPROVAL), job("b", "ask"))
+    assert workflow(tx).status is WorkflowStatus.ON_HOLD
+    assert rows["ask"].number is None and rows["b"].number == 1
+    moves.approve(tx, rows["ask"].id, "boss", NOW)
+    assert statuses(tx) == {"ask": JobStatus.SUCCESS, "b": JobStatus.NOT_RUNNING}
+    assert jobs.by_id(tx, rows["ask"].id).approved_by == "boss"
+    with pytest.raises(Conflict):
+        moves.approve(tx, rows["ask"].id, "boss", NOW)
+
+
+def test_an_approval_after_a_cancel_is_refused(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("ask", type=plans.JobType.APPROVAL), job("b", "ask"))
+    moves.cancel_workflow(tx, workflow(tx).id, "someone", NOW)
+    with pytest.raises(Conflict):
+        moves.approve(tx, rows["ask"].id, "boss", NOW)
+    assert statuses(tx)["b"] is JobStatus.CANCELED
+
+
+def test_what_the_forge_should_hear_is_written_with_what_happened(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"), job("ask", "a", type=plans.JobType.APPROVAL))
+    start(tx, rows["a"])
+    finish(tx, rows["a"])
+    said = [(letter.body["context"], letter.body["state"]) for letter in outbox.due(tx, NOW + 10)]
+    assert said == [
+        ("ci/circleci: a", "pending"),
+        ("ci/circleci: a", "pending"),
+        ("ci/circleci: a", "success"),
+        ("ci/circleci: w/ask", "pending"),
+    ]
+
+
+def test_steps_end_and_begin_in_one_move_and_never_end_twice(tx: Tx, project: Project) -> None:
+    rows = create(tx, project, job("a"))
+    start(tx, rows["a"])
+    end = moves.StepEnd(position=0, status=StepStatus.SUCCESS, exit_code=0)
+    moves.advance(tx, rows["a"].id, 0, [end], 1, NOW + 1)
+    again = moves.StepEnd(position=0, status=StepStatus.FAILED)
+    moves.advance(tx, rows["a"].id, 0, [again], 1, NOW + 9)
+    first, second = jobs.steps_of(tx, rows["a"].id, 0)
+    assert (first.status, first.exit_code, first.stopped_at_ms) == (StepStatus.SUCCESS, 0, NOW + 1)
+    assert (second.status, second.started_at_ms) == (StepStatus.RUNNING, NOW + 1)
+
+
+def test_a_crash_inside_a_move_leaves_nothing_of_it(tmp_path: Path) -> None:
+    with closing(open_plain(tmp_path / "rondo.db")) as connection:
+
+        def broken(tx: Tx) -> None:
+            projects.add(tx, org="a", repo="b", vcs=Vcs.HOSTED, git_url=None, default_branch="main", now_ms=NOW)
+            raise RuntimeError("planted")
+
+        with pytest.raises(RuntimeError, match="planted"):
+            transact(connection, broken)
+        assert transact(connection, projects.all_of) == []
