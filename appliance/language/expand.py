@@ -51,7 +51,7 @@ class Expander:
         made: list[plan.Step] = []
         if node is None or isinstance(node, Unknown):
             return made
-        if isinstance(node, Map):
+        if isinstance(node, Map) or (isinstance(node, Scalar) and node.kind == "str"):
             message = "Steps must be a list; this is one step."
             self._work.problems.add(Kind.BAD_HABIT, node, "type", message, expected="a `-` before it")
             self._step(node, own_scope(node, scope), depth, deep, made)
@@ -232,9 +232,12 @@ class Expander:
 
     def _job_steps(self, element: Element, body: Map, deep: bool, extra: tuple[Node | None, Node | None]) -> list[plan.Step]:
         node = body.get("steps")
-        if node is None or (isinstance(node, Sequence) and not node.items and not deep):
+        if node is None:
             message = f"The {element.title} has no steps."
             self._work.problems.error(element.key, "missing-key", message, expected="`steps:` with a list")
+        elif isinstance(node, Sequence) and not node.items and not deep:
+            message = f"The list of steps of the {element.title} is empty: it does nothing."
+            self._work.problems.warning(node, "no-steps", message)
         before = self.steps(extra[0], element.scope, 0, deep)
         after = self.steps(extra[1], element.scope, 0, deep)
         return [*before, *self.steps(node, element.scope, 0, deep), *after]
@@ -282,7 +285,7 @@ class Expander:
         if element.kind == "executor":
             executor_place(work, element, bound, element.key)
             return
-        names = element.scope.names.with_parameters(bound, loose=True)
+        names = element.scope.names.with_parameters(bound)
         body = work.fill(element.body, names)
         assert isinstance(body, Map)
         if element.kind == "job":

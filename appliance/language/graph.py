@@ -145,9 +145,10 @@ class Graph:
             self._work.problems.warning(need.at, "requires", message)
             return found
         exact = self._by_name.get(need.name)
-        if exact is not None and exact.group in (None, leg.group):
+        visible = (None, leg.group, leg.sees)
+        if exact is not None and exact.group in visible:
             return [exact]
-        legs = [other for other in self._by_alias.get(need.name, []) if other.group in (None, leg.group)]
+        legs = [other for other in self._by_alias.get(need.name, []) if other.group in visible]
         if len({other.invocation for other in legs}) > 1:
             message = (
                 f"Job '{leg.name}' requires '{need.name}', which is the name of {len(legs)} other jobs "

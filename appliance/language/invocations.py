@@ -55,7 +55,8 @@ class Leg:
     before: Node | None = None
     after: Node | None = None
     serial_group: str | None = None
-    group: str | None = None  # the job group invocation it belongs to
+    group: str | None = None  # the job group invocation it is inside of; nobody outside can require it
+    sees: str | None = None  # the job group whose inside it can require, being its end
     is_group_part: bool = False
     is_named: bool = False
     upstream: list[tuple[Leg, tuple[str, ...]]] = field(default_factory=list)
@@ -184,12 +185,12 @@ class InvocationReader:
     def _define(self, leg: Leg, fields: Mapping[str, Node]) -> None:
         """Find what the leg runs."""
         problems = self._work.problems
+        if leg.key.text in self._scope.groups:
+            self._check_group_keys(leg, fields)
+            return
         kind = one_of(fields.get("type"), "The type of a job here", ("approval",), problems, None)
         if kind == "approval":
             leg.type = plan.JobType.APPROVAL
-            return
-        if leg.key.text in self._scope.groups:
-            self._check_group_keys(leg, fields)
             return
         override = text(fields.get("override-with"), "`override-with`", problems)
         element = self._scope.find("job", override) if override else None

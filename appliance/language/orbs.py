@@ -145,7 +145,7 @@ class Imports:
     def _elements(self, root: Map, scope: Scope, kind: ElementKind) -> None:
         stanza = map_of(root.get(_STANZAS[kind]), f"`{_STANZAS[kind]}`", self.work.problems)
         for key, body in stanza.items() if stanza is not None else ():
-            if scope.is_orb and isinstance(body, Scalar) and body.kind == "str":
+            if isinstance(body, Scalar) and body.kind == "str" and "/" in body.text:
                 scope.aliases[kind, key.text] = body
             elif isinstance(body, Map):
                 self._element(scope, kind, key, body)

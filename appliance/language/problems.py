@@ -114,7 +114,7 @@ class Problems:
         self._limit = limit
         self._found: dict[tuple[str, int, int, str], Problem] = {}
         self._trail: list[Frame] = []
-        self.left_out = 0
+        self._beyond: set[tuple[str, int, int, str]] = set()  # more than the limit: only counted
         self.error_count = 0
 
     def error(
@@ -152,7 +152,8 @@ class Problems:
             self.error_count += 1
         is_first_error = kind is Kind.ERROR and self.error_count == 1
         if known is None and len(self._found) >= self._limit and not is_first_error:
-            self.left_out += 1
+            if len(self._beyond) < 10_000:
+                self._beyond.add(key)
             return
         trail = tuple(self._trail) if self._trail and self._trail[0].file != at.file else ()
         hint = closest(word, choices) if word is not None else None
@@ -176,6 +177,10 @@ class Problems:
             yield
         finally:
             self._trail.pop()
+
+    @property
+    def left_out(self) -> int:
+        return len(self._beyond)
 
     @property
     def has_errors(self) -> bool:

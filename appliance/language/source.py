@@ -106,10 +106,12 @@ class _Builder:
     def build(self, source: str) -> Node | None:
         """The root of the first document."""
         root: Node | None = None
+        limit = self._limits.nodes
         file, open_, anchors = self._file, self._open, self._anchors
         documents = 0
-        event: Any
-        for event in yaml.parse(source, Loader=_LOADER):
+        next_event = _LOADER(source).get_event
+        while True:
+            event = next_event()
             kind = event.__class__
             node: Node
             weight = 1
@@ -132,6 +134,8 @@ class _Builder:
                     anchors[ended.anchor] = (node, weight)
             elif kind is yaml.AliasEvent:
                 node, weight = self._alias(event)
+            elif kind is yaml.StreamEndEvent:
+                break
             else:
                 if kind is yaml.DocumentStartEvent:
                     documents += 1
@@ -147,8 +151,9 @@ class _Builder:
                     top.templated = True
             elif root is None:
                 root = node
-            if weight > 1:
-                self._check_weight(weight, node)
+            if weight > limit:
+                text = f"With all aliases followed the file has more than {limit} values."
+                self._fail(node, "too-many-values", text)
         return root
 
     def _enter(self, event: Any) -> None:
@@ -157,11 +162,6 @@ class _Builder:
         if len(self._open) > self._limits.depth:
             at = Frame("", self._file, mark.line + 1, mark.column + 1)
             self._fail(at, "too-deep", f"Collections are nested more than {self._limits.depth} deep.")
-
-    def _check_weight(self, weight: int, at: Node) -> None:
-        if weight > self._limits.nodes:
-            text = f"With all aliases followed the file has more than {self._limits.nodes} values."
-            self._fail(at, "too-many-values", text)
 
     def _fail(self, at: Node | Frame, code: str, text: str) -> None:
         self._problems.error(at, code, text)

@@ -56,7 +56,7 @@ def _arguments(
         if required and not isinstance(value, Unknown) and not _is_wrong_type(value):
             _missing(work, key, required[0])
         return None
-    known_keys(found, f"a {key.text} step", keys, work.problems)
+    known_keys(found, f"`{key.text}`", keys, work.problems)
     for name in required:
         if name not in found.fields:
             _missing(work, key, name)

@@ -125,22 +125,20 @@ def whole_block(text: str) -> str | None:
 class Names:
     """What names mean at a place. None for a group: such names are not in scope here.
 
-    `loose`: names declared but not given are Unknown (an element is checked on its own).
+    A parameter declared but not given, while an element is checked on its own, is an Unknown in `parameters`.
     """
 
     values: Mapping[str, object]
     pipeline: Mapping[str, Node] | None = None
     parameters: Mapping[str, Node] | None = None
     matrix: Mapping[str, Node] | None = None
-    loose: bool = False
     is_orb: bool = False
-    keep_matrix: bool = False  # leave `<< matrix.x >>` as it stands
 
-    def with_parameters(self, parameters: Mapping[str, Node], loose: bool = False) -> Names:
-        return Names(self.values, self.pipeline, parameters, None, loose, self.is_orb)
+    def with_parameters(self, parameters: Mapping[str, Node]) -> Names:
+        return Names(self.values, self.pipeline, parameters, None, self.is_orb)
 
     def with_matrix(self, matrix: Mapping[str, Node] | None) -> Names:
-        return Names(self.values, self.pipeline, None, matrix, self.loose, self.is_orb)
+        return Names(self.values, self.pipeline, None, matrix, self.is_orb)
 
 
 Locate = Callable[[Placed, str], Placed]

@@ -187,7 +187,8 @@ class Workflows:
         inner = reader.legs(body.get("jobs"), call.key, in_group=True)
         start = Leg(f"{call.name}/group-start", call.key, call.invocation, type=plan.JobType.NO_OP)
         start.needs, start.filters = call.needs, call.filters
-        end = Leg(call.name, call.key, call.invocation, type=plan.JobType.NO_OP, aliases=call.aliases)
+        end = Leg(f"{call.name}/group-end", call.key, call.invocation, type=plan.JobType.NO_OP)
+        end.aliases = (call.name, *call.aliases)
         end.is_group_part = True
         required = {need.name for leg in inner for need in leg.needs}
         for leg in inner:
@@ -220,8 +221,7 @@ class Workflows:
             for need in leg.needs:
                 if need.name not in outer:
                     need.name = names.get(need.name, need.name)
-        ends[0].group = None
-        ends[1].group = None
+        ends[1].sees = call.name
 
     def check_group(self, key: Scalar, body: Map) -> None:
         """Report what a definition of a job group may not have."""
