@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +49,13 @@ class World:
     door: Door
     port: int
 
-    async def user(self, name: str, *, is_admin: bool = False, sees_all: bool = False) -> User:
-        """A user with a key of that name."""
-        key = self.key(name)
+    async def user(self, name: str, *, is_admin: bool = False, sees_all: bool = False, shown_as: str = "") -> User:
+        """A user with a key; `shown_as` is another name for the database than for the key's file."""
+        key = self.key(shown_as or name)
         fingerprint = asyncssh.read_public_key(f"{key}.pub").get_fingerprint()
 
         def add(tx: Tx) -> User:
-            user = people.add(tx, name=name, is_admin=is_admin, sees_all_projects=sees_all, now_ms=1)
+            user = people.add(tx, name=shown_as or name, is_admin=is_admin, sees_all_projects=sees_all, now_ms=1)
             people.add_key(tx, user.id, people.SshKey(fingerprint, key.with_suffix(".pub").read_text()), 1)
             return user
 
@@ -61,7 +63,7 @@ class World:
 
     def key(self, name: str) -> Path:
         """The private key of that name, made by ssh-keygen on the first call."""
-        path = self.folder / f"key-{name}"
+        path = self.folder / f"key-{name.encode().hex()}"
         if not path.exists():
             argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)]
             subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -105,8 +107,8 @@ class World:
     async def git(self, user: User, tree: WorkTree, *arguments: str) -> Said:
         return await run("git", *arguments, env=self.git_environment(user), cwd=tree.folder)
 
-    async def push(self, user: User, tree: WorkTree, *arguments: str, path: str = "acme/app.git") -> Said:
-        return await self.git(user, tree, "push", *arguments[:-1], self.url(path), arguments[-1])
+    async def push(self, user: User, tree: WorkTree, *refspecs: str, options: tuple[str, ...] = ()) -> Said:
+        return await self.git(user, tree, "push", *options, self.url(), *refspecs)
 
 
 async def run(*argv: str, data: bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None) -> Said:
@@ -141,6 +143,42 @@ async def world(folder: Path, **changes: str | int | float | bool) -> AsyncItera
             await door.reconcile()
             door.open()
             yield World(folder, db, bell, clock, commands, hosted, door, port)
+
+
+@contextlib.asynccontextmanager
+async def owned(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs `work` during the block."""
+    problem: BaseException | None = None
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        except BaseException as error:  # else the group would wrap a failed assertion
+            problem = error
+        task.cancel()
+    if problem is not None:
+        raise problem
+
+
+@contextlib.asynccontextmanager
+async def started(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> AsyncIterator[Process]:
+    """A client that runs during the block; killed at its end, with the ssh below it."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=cwd, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def line_of(stream: asyncio.StreamReader | None) -> str:
+    assert stream is not None
+    async with asyncio.timeout(20):
+        return (await stream.readline()).decode().strip()
 
 
 async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], timeout_s: float = 20.0) -> None:
