@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from appliance.language.nodes import Map, Node, Scalar
-from appliance.language.problems import Kind, Problems
+from appliance.language.problems import Kind, Problems, closest
 from appliance.language.template import Names
 
 ElementKind = Literal["job", "command", "executor"]
@@ -111,7 +111,8 @@ class Scope:
         if "/" in name and orb not in self.orbs:
             message += f": no orb is imported as {orb}"
             code, expected = "unknown-orb", f"an entry {orb} under `orbs:`"
-            choices = [*choices, *(f"{alias}/{name.partition('/')[2]}" for alias in self.orbs)]
+            near = closest(orb, self.orbs)
+            choices = [f"{near}/{name.partition('/')[2]}"] if near is not None else []
         severity = Kind.ERROR if is_reached else Kind.WARNING
         problems.add(severity, at, code, message + ".", expected=expected, word=name, choices=choices)
 

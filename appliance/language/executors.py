@@ -330,7 +330,7 @@ def _named(work: Compilation, reference: Node, scope: Scope, is_reached: bool) -
             choices = list(scope.references("executor"))
             scope.report_unknown(work.problems, "executor", name, choices, is_reached)
         return unknown
-    bound = bind(work, element, arguments, name, scope)
+    bound = bind(work, element, arguments, name, scope, is_reached=is_reached)
     return executor_place(work, element, bound, name)
 
 

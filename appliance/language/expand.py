@@ -156,7 +156,7 @@ class Expander:
         elif value is not None and not (isinstance(value, Scalar) and value.kind == "null"):
             message = f"The arguments of the {element.title} must be a map, not {describe(value)}."
             work.problems.error(value, "type", message, expected="NAME: VALUE pairs")
-        bound = bind(work, element, arguments, key, scope)
+        bound = bind(work, element, arguments, key, scope, is_reached=deep)
         if not deep:
             return []
         if depth >= work.limits.calls:

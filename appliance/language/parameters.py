@@ -105,7 +105,9 @@ def _is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "null"
 
 
-def checked(work: Compilation, parameter: Parameter, node: Node, what: str, scope: Scope) -> Node:
+def checked(
+    work: Compilation, parameter: Parameter, node: Node, what: str, scope: Scope, severity: Kind = Kind.ERROR
+) -> Node:
     """`node` as an argument: of the right type, bound to the scope of who gave it. Unknown when it is wrong."""
     if isinstance(node, Unknown):
         return node
@@ -115,7 +117,7 @@ def checked(work: Compilation, parameter: Parameter, node: Node, what: str, scop
         if parameter.type == "string" and isinstance(node, Scalar):
             expected = f'quotes: "{node.text}"'
         word = node.text if isinstance(node, Scalar) else None
-        work.problems.error(node, "argument-type", message, expected=expected, word=word, choices=parameter.choices)
+        work.problems.add(severity, node, "argument-type", message, expected=expected, word=word, choices=parameter.choices)
         return Unknown(node.file, node.line, node.column)
     if parameter.type == "boolean" and isinstance(node, Scalar):
         return node.at("true" if boolean_of(node) else "false", plain=True)
@@ -170,30 +172,33 @@ def bind(
     at: Placed,
     caller: Scope,
     *,
-    later: frozenset[str] = frozenset(),
+    is_reached: bool = True,
 ) -> dict[str, Node]:
     """Arguments for an element's parameters. Each is a value; Unknown where a problem was reported.
 
-    `later` are arguments that will come from elsewhere (a matrix), not missed now.
+    Where nothing reaches the call (`is_reached`) problems are warnings: CircleCI never looks there.
     """
+    severity = Kind.ERROR if is_reached else Kind.WARNING
     bound: dict[str, Node] = {}
     for name, parameter in element.parameters.items():
         given = arguments.get(name)
         if given is not None and not (_is_null(given[1]) and parameter.default is not None):
             what = f"The argument {name} of {element.title}"
-            bound[name] = checked(work, parameter, given[1], what, caller)
+            bound[name] = checked(work, parameter, given[1], what, caller, severity)
         elif parameter.default is not None:
             bound[name] = _null_or_default(work, parameter, element.scope)
         else:
             bound[name] = Unknown(at.file, at.line, at.column)
-            if name not in later:
-                message = f"The {element.title} needs the argument {name}."
-                work.problems.error(at, "missing-argument", message, expected=f"{name}: ({parameter.type})")
+            message = f"The {element.title} needs the argument {name}."
+            expected = f"{name}: ({parameter.type})"
+            work.problems.add(severity, at, "missing-argument", message, expected=expected)
     for name, (key, _) in arguments.items():
         if name not in element.parameters:
             message = f"Unexpected argument(s): {name}. The {element.title} declares no such parameter."
             listed = ", ".join(element.parameters) or "no arguments"
-            work.problems.error(key, "unexpected-argument", message, expected=listed, word=name, choices=element.parameters)
+            work.problems.add(
+                severity, key, "unexpected-argument", message, expected=listed, word=name, choices=element.parameters
+            )
     return bound
 
 

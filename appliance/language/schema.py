@@ -25,7 +25,8 @@ from appliance.language.problems import Kind, Problems
 _MORE_TRUE = frozenset(["y", "Y", "1"])
 _MORE_FALSE = frozenset(["n", "N", "0"])
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h)?\s*\Z")
+_DURATION = re.compile(r"\s*(?:(?:\d+(?:\.\d*)?|\.\d+)\s*[smh]\s*)+\Z|\s*\d+(?:\.\d*)?\s*\Z")
+_DURATION_PART = re.compile(r"([\d.]+)\s*([smh]?)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -102,15 +103,14 @@ def scalars(node: Node | None, what: str, problems: Problems) -> list[Scalar]:
 
 
 def duration(node: Node | None, what: str, problems: Problems, default: float) -> float:
-    """Seconds of `20m`, `1.25h`, `90s`, or a bare number of seconds."""
+    """Seconds of `20m`, `1.25h`, `1h30m`, or a bare number of seconds."""
     if node is None or isinstance(node, Unknown):
         return default
-    found = _DURATION.match(node.text) if isinstance(node, Scalar) else None
-    if found is None or len(found.group(1)) > 12:
+    if not isinstance(node, Scalar) or len(node.text) > 30 or not _DURATION.match(node.text):
         message = f"{what} must be a time span, not {describe(node)}."
         problems.error(node, "type", message, expected="a number with s, m or h, as in 20m")
         return default
-    return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+    return sum(float(number) * _UNITS[unit or "s"] for number, unit in _DURATION_PART.findall(node.text))
 
 
 def one_of(node: Node | None, what: str, choices: Collection[str], problems: Problems, default: str | None) -> str | None:

@@ -111,10 +111,9 @@ def _unclosed(snippet: str) -> Broken:
 
 def whole_block(text: str) -> str | None:
     """The body, when one block is all of a text."""
-    stripped = text.strip()
-    if not (stripped.startswith("<<") and stripped.endswith(">>")):
+    if not (text.startswith("<<") and text.endswith(">>")):
         return None
-    pieces = parse(stripped)
+    pieces = parse(text)
     if isinstance(pieces, Broken) or len(pieces) != 1:
         return None
     piece = pieces[0]

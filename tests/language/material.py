@@ -69,18 +69,8 @@ def slim(value: object) -> object:
 
 _NAMED = frozenset(
     [
-        "Run",
-        "Checkout",
-        "SaveCache",
-        "RestoreCache",
-        "StoreArtifacts",
-        "StoreTestResults",
-        "PersistToWorkspace",
-        "AttachWorkspace",
-        "AddSshKeys",
-        "SetupRemoteDocker",
-        "InstallSigningBundle",
-        "Machine",
-        "Macos",
+        *("Run", "Checkout", "SaveCache", "RestoreCache", "StoreArtifacts", "StoreTestResults"),
+        *("PersistToWorkspace", "AttachWorkspace", "AddSshKeys", "SetupRemoteDocker", "InstallSigningBundle"),
+        *("Machine", "Macos"),
     ]
 )
