@@ -1,11 +1,9 @@
-"""Bounds on what one visitor may do: failed logins a minute, streams at once."""
+"""Bounds on what one visitor may try: failed logins a minute."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
 
 from aiohttp import web
 
@@ -53,35 +51,4 @@ class FailedLogins:
         self._failures[key] = times  # at the end: the freshest
 
 
-class Streams:
-    """The answers that do not end by themselves, so that each user has a bounded number and a shutdown ends them."""
-
-    def __init__(self, per_user: int = 60) -> None:
-        self._per_user = per_user
-        self._open: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[object]] = set()
-
-    @contextmanager
-    def hold(self, user: str) -> Iterator[None]:
-        """One stream, for as long as the block runs. Raises TooMany."""
-        if self._open[user] >= self._per_user:
-            raise TooMany("Too many live views are open. Close some tabs.", 5)
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[user] += 1
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
-            self._open[user] -= 1
-            if not self._open[user]:
-                del self._open[user]
-
-    def end_all(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-
-
 FAILED_LOGINS = web.AppKey("failed_logins", FailedLogins)
-STREAMS = web.AppKey("streams", Streams)

@@ -10,9 +10,9 @@ import asyncio
 from aiohttp import web
 
 from appliance.api.auth import user_of
-from appliance.api.limits import STREAMS
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import Policy, Route
+from appliance.api.streams import STREAMS, has_gone, send
 from appliance.errors import BadRequest, NotFound
 from appliance.model import JobId, PipelineId, ProjectId, User, WorkflowId
 from appliance.store import jobs, overview, projects
@@ -40,25 +40,20 @@ async def _stream(request: web.Request, parts: Parts, topics: dict[str, str]) ->
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     with parts.bell.listen(*topics) as listener:
         await response.prepare(request)
-        await _send(response, "retry: 2000\n: open\n\n")
+        is_open = await send(request, response, b"retry: 2000\n: open\n\n", _STUCK_S)
         quiet_since_s = parts.clock.monotonic_s()
-        while request.transport is not None and not request.transport.is_closing():
+        while is_open and not has_gone(request):
             heard = await listener.wait(_LOOK_S)
-            now_s = parts.clock.monotonic_s()
             if heard:
                 names = sorted({topics[topic] for topic in heard if topic in topics})
-                await _send(response, "".join(f"data: {name}\n\n" for name in names))
-                quiet_since_s = now_s
+                is_open = await send(request, response, "".join(f"data: {name}\n\n" for name in names).encode(), _STUCK_S)
                 await asyncio.sleep(_REST_S)
-            elif now_s - quiet_since_s >= _HEARTBEAT_S:
-                await _send(response, ": still here\n\n")
-                quiet_since_s = now_s
+            elif parts.clock.monotonic_s() - quiet_since_s < _HEARTBEAT_S:
+                continue
+            else:
+                is_open = await send(request, response, b": still here\n\n", _STUCK_S)
+            quiet_since_s = parts.clock.monotonic_s()
     return response
-
-
-async def _send(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(_STUCK_S):
-        await response.write(text.encode())
 
 
 def _allowed(tx: Tx, user: User, wanted: list[str]) -> dict[str, str]:

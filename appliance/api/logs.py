@@ -13,9 +13,9 @@ from aiohttp import web
 
 from appliance.api.auth import user_of
 from appliance.api.jobs import numbered_job_for
-from appliance.api.limits import STREAMS
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import NUMBER, Policy, Route
+from appliance.api.streams import STREAMS, has_gone, send
 from appliance.errors import BadRequest, NotFound
 from appliance.model import JobId, User
 from appliance.store import overview
@@ -68,21 +68,17 @@ async def _follow(
         response.charset = "utf-8"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold lines back
         await response.prepare(request)
-        while not _has_gone(request):
+        while not has_gone(request):
             is_done = await _has_ended(parts, place)
             while chunk := await asyncio.to_thread(_read, parts, place, offset, _CHUNK):
-                async with asyncio.timeout(_STUCK_S):
-                    await response.write(chunk)
+                if not await send(request, response, chunk, _STUCK_S):
+                    return response
                 offset += len(chunk)
             if is_done:
                 await response.write_eof()
                 break
             await listener.wait(_LOOK_S)
     return response
-
-
-def _has_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 def _place(tx: Tx, user: User, request: web.Request) -> _Place:

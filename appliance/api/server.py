@@ -17,9 +17,10 @@ from aiohttp.web_urldispatcher import SystemRoute
 from appliance.api import auth
 from appliance.api.failures import ErrorPage, translating
 from appliance.api.headers import add_headers
-from appliance.api.limits import FAILED_LOGINS, STREAMS, FailedLogins, Streams
+from appliance.api.limits import FAILED_LOGINS, FailedLogins
 from appliance.api.parts import PARTS, Parts
 from appliance.api.routes import Handler, Policy, Route
+from appliance.api.streams import STREAMS, Streams
 
 POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies", Mapping)
 _HEALTH = "/health"

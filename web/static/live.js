@@ -44,9 +44,13 @@ export function startLive(main, refreshed) {
   function open() {
     if (source || document.hidden) return;
     source = new EventSource(`/live?topics=${encodeURIComponent(topics)}`);
-    source.onopen = look; // something may have happened before we listened
+    source.onopen = () => {
+      main.dataset.live = "on";
+      look(); // something may have happened before we listened
+    };
     source.onmessage = look;
     source.onerror = () => {
+      main.dataset.live = "off";
       if (source && source.readyState === EventSource.CLOSED) {
         close();
         retry = setTimeout(open, RETRY_MS);

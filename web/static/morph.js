@@ -18,7 +18,7 @@ function attributes(from, to) {
 
 function isOurs(element, name) {
   // Whether details are open is the visitor's choice as soon as there was one.
-  return name === "data-touched" || (name === "open" && element.hasAttribute("data-touched"));
+  return name === "data-touched" || name === "data-live" || (name === "open" && element.hasAttribute("data-touched"));
 }
 
 function children(from, to) {
