@@ -12,6 +12,7 @@ from aiohttp import web
 
 from appliance.api.parts import Addresses, parts_of
 from appliance.api.routes import Policy
+from appliance.api.wire import form_of
 from appliance.errors import Refused
 from appliance.model import User
 from appliance.store import people
@@ -111,9 +112,8 @@ def csrf_token(request: web.Request) -> str:
 async def check_form(request: web.Request) -> None:
     """Raises Refused unless the form was made by our own page for this session."""
     check_origin(request)
-    form = await request.post()
-    sent = form.get(CSRF_FIELD)
-    if not isinstance(sent, str) or not sent.isascii() or not hmac.compare_digest(sent, csrf_token(request)):
+    sent = (await form_of(request)).get(CSRF_FIELD, "")
+    if not sent.isascii() or not hmac.compare_digest(sent, csrf_token(request)):
         raise Refused("This form is out of date. Go back, reload the page and try again.")
 
 

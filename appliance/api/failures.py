@@ -11,7 +11,7 @@ from aiohttp.typedefs import Middleware
 from appliance.api.auth import Unauthorized
 from appliance.api.limits import TooMany
 from appliance.api.routes import Handler
-from appliance.api.wire import TooLarge, message
+from appliance.api.wire import TooLarge, TooSlow, message
 from appliance.errors import BadRequest, Conflict, DiskFull, NotFound, Refused, RondoError, VcsError
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ _STATUS: tuple[tuple[type[RondoError], int], ...] = (
     (Unauthorized, 401),
     (TooMany, 429),
     (TooLarge, 413),
+    (TooSlow, 408),
     (BadRequest, 400),
     (Refused, 403),
     (NotFound, 404),

@@ -7,6 +7,7 @@ ask which repositories build here; what was wrong stands in the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from urllib.parse import parse_qs
@@ -25,18 +26,23 @@ from appliance.vcs.base import Ignored
 log = logging.getLogger(__name__)
 
 _REFUSED = "The signature is missing or wrong, or there is no such project here."
-_SLOWEST_BODY_S = 30.0
+_SMALL = 1 << 20
+
+LARGE_BODIES = web.AppKey("large_bodies", asyncio.Semaphore)
+LARGE_AT_ONCE = 4
 
 
 async def github(request: web.Request) -> web.Response:
     """`POST /hooks/github[/ORG/REPO]`: the project is named by the path, or else by the body."""
     parts = parts_of(request)
     _refuse_doubled_headers(request)
-    try:
-        async with asyncio.timeout(_SLOWEST_BODY_S):
-            body = await read_capped(request, parts.settings.integer("web.webhook_limit"))
-    except TimeoutError:
-        return message("The body came too slowly.", 408)
+    # Anybody may send a large body: only so many of them lie in memory at once. Real pushes are small.
+    async with request.app[LARGE_BODIES] if _is_large(request) else contextlib.nullcontext():
+        return await _answer(request, parts)
+
+
+async def _answer(request: web.Request, parts: Parts) -> web.Response:
+    body = await read_capped(request, parts.settings.integer("web.webhook_limit"))
     org, repo = request.match_info.get("org"), request.match_info.get("repo")
     name = f"{org}/{repo}" if org else await asyncio.to_thread(_repository_in, body)
     try:
@@ -87,6 +93,10 @@ def _repository_in(body: bytes) -> str:
     except (ValueError, RecursionError, LookupError, TypeError):
         return ""
     return name if isinstance(name, str) and name.count("/") == 1 and name.isascii() else ""
+
+
+def _is_large(request: web.Request) -> bool:
+    return request.content_length is None or request.content_length > _SMALL
 
 
 def _refuse_doubled_headers(request: web.Request) -> None:

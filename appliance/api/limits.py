@@ -41,6 +41,11 @@ class FailedLogins:
         if len(times) >= limit:
             raise TooMany("Too many failed logins. Wait a minute and try again.", int(_WINDOW_S))
 
+    def forget(self, key: str) -> None:
+        """Take back the newest failure of `key`: it was none."""
+        if times := self._failures.get(key):
+            times.pop()
+
     def add(self, key: str) -> None:
         times = self._failures.pop(key, None)
         if times is None:
@@ -49,6 +54,16 @@ class FailedLogins:
                 del self._failures[next(iter(self._failures))]
         times.append(self._clock.monotonic_s())
         self._failures[key] = times  # at the end: the freshest
+
+
+def address_of(request: web.Request) -> str:
+    """Where a request comes from. A proxy on this host says for whom it asks, last of all in the list it passes on.
+
+    A proxy that passes on what visitors claim makes this forgeable; the limit by name then remains.
+    """
+    peer = request.remote or ""
+    claimed = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return claimed[:64] if claimed and peer in ("127.0.0.1", "::1") else peer
 
 
 FAILED_LOGINS = web.AppKey("failed_logins", FailedLogins)

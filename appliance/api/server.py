@@ -17,14 +17,16 @@ from aiohttp.web_urldispatcher import SystemRoute
 from appliance.api import auth
 from appliance.api.failures import ErrorPage, translating
 from appliance.api.headers import add_headers
+from appliance.api.hooks import LARGE_AT_ONCE, LARGE_BODIES
 from appliance.api.limits import FAILED_LOGINS, FailedLogins
 from appliance.api.parts import PARTS, Parts
+from appliance.api.patience import PatientSite
 from appliance.api.routes import Handler, Policy, Route
 from appliance.api.streams import STREAMS, Streams
 
 POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies", Mapping)
 _HEALTH = "/health"
-_SLOWEST_HEAD_S = 75.0
+_KEEP_ALIVE_S = 75.0
 
 
 def make_app(parts: Parts, routes: Iterable[Route], error_page: ErrorPage) -> web.Application:
@@ -33,6 +35,7 @@ def make_app(parts: Parts, routes: Iterable[Route], error_page: ErrorPage) -> we
     app[PARTS] = parts
     app[FAILED_LOGINS] = FailedLogins(parts.clock)
     app[STREAMS] = Streams()
+    app[LARGE_BODIES] = asyncio.Semaphore(LARGE_AT_ONCE)
     policies = {app.router.add_route(route.method, route.path, route.handler): route.policy for route in routes}
     app[POLICIES] = policies
     app.on_response_prepare.append(add_headers)
@@ -80,11 +83,11 @@ async def serving(app: web.Application, listener: socket.socket, drain_s: float)
     """Answer on `listener` during the block; at its end answers in flight have `drain_s`, live streams end at once."""
     # No access log: request lines may carry login tokens. Bodies stay as sent, signatures speak of those bytes.
     runner = web.AppRunner(
-        app, access_log=None, auto_decompress=False, shutdown_timeout=drain_s, keepalive_timeout=_SLOWEST_HEAD_S
+        app, access_log=None, auto_decompress=False, shutdown_timeout=drain_s, keepalive_timeout=_KEEP_ALIVE_S
     )
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=512).start()
+        await PatientSite(runner, listener).start()
         yield
     finally:
         await asyncio.shield(runner.cleanup())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +19,16 @@ from appliance.store.overview import Mark
 
 PAGE_SIZE = 20
 LARGEST_JSON = 1 << 20
+SLOWEST_BODY_S = 30.0
 _NAMESPACE = uuid.UUID("0b0c7f52-3f4e-4c43-9d55-6b7f1d3a8f10")
 
 
 class TooLarge(BadRequest):
     """More bytes came than are read."""
+
+
+class TooSlow(BadRequest):
+    """The rest of the body does not come."""
 
 
 def answer(data: Mapping[str, Any], status: int = 200) -> web.Response:
@@ -46,15 +53,32 @@ def uuid_of(kind: str, name: str) -> str:
 
 
 async def read_capped(request: web.Request, limit_bytes: int) -> bytes:
-    """The raw body. Raises TooLarge as soon as there is too much, however it is sent."""
+    """The raw body. Raises TooLarge as soon as there is too much, however it is sent, and TooSlow."""
     if (request.content_length or 0) > limit_bytes:
         raise TooLarge(f"the body is larger than {limit_bytes} bytes")
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise TooLarge(f"the body is larger than {limit_bytes} bytes")
-    return bytes(body)
+    async with _in_time():
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise TooLarge(f"the body is larger than {limit_bytes} bytes")
+        return bytes(body)
+
+
+async def form_of(request: web.Request) -> dict[str, str]:
+    """The text fields of a form; files are left out. May be asked for again. Raises TooSlow."""
+    async with _in_time():
+        fields = await request.post()
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            yield
+    except TimeoutError:
+        raise TooSlow("The body came too slowly.") from None
 
 
 async def json_body(request: web.Request, fields: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import asyncio
 from aiohttp import web
 
 from appliance.api.auth import check_origin, cookie_name, local_path, session_of, visitor
-from appliance.api.limits import FAILED_LOGINS
-from appliance.api.parts import Parts, parts_of
+from appliance.api.limits import FAILED_LOGINS, address_of
+from appliance.api.parts import parts_of
 from appliance.api.routes import Policy, Route
+from appliance.api.wire import form_of
 from appliance.crypto import password_matches
 from appliance.model import User
 from appliance.pages.render import back_to, page
@@ -37,32 +38,34 @@ def _form(request: web.Request, *, token: str, after: str, problem: str = "", st
 
 async def enter(request: web.Request) -> web.Response:
     check_origin(request)
-    form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-    parts, after = parts_of(request), local_path(form.get("next"))
-    keys = _keys(request, form)
+    form = await form_of(request)
+    after, failed, keys = local_path(form.get("next")), request.app[FAILED_LOGINS], _keys(request, form)
     for key, limit in keys.items():
-        request.app[FAILED_LOGINS].check(key, limit)
+        failed.check(key, limit)
+    for key in keys:
+        failed.add(key)  # before we know: a thousand guesses at once must count as well
     if form.get("token"):
-        user, problem = await _by_link(parts, form["token"]), "This link has been used or is too old. Ask for a new one."
+        user, problem = await _by_link(request, form["token"]), "This link was used or is too old. Ask for a new one."
     else:
         user, problem = await _by_password(request, form), "Name or password is wrong."
     if user is None:
-        for key in keys:
-            request.app[FAILED_LOGINS].add(key)
         return _form(request, token="", after=after, problem=problem, status=403)
+    for key in keys:
+        failed.forget(key)
     return await _welcome(request, user, after)
 
 
 def _keys(request: web.Request, form: dict[str, str]) -> dict[str, int]:
     """Whose failures count here, and how many may be: the address's, and more slowly the name's."""
     limit = parts_of(request).settings.integer("web.logins_per_minute")
-    keys = {f"address {request.remote}": limit}
+    keys = {f"address {address_of(request)}": limit}
     if form.get("name"):
         keys[f"name {form['name'].lower()[:_LONGEST]}"] = limit * 5
     return keys
 
 
-async def _by_link(parts: Parts, token: str) -> User | None:
+async def _by_link(request: web.Request, token: str) -> User | None:
+    parts = parts_of(request)
     now_ms = parts.clock.now_ms()
 
     def consume(tx: Tx) -> User | None:
