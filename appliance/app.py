@@ -282,6 +282,7 @@ def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
         orbs=orbs.Mirror(Path(mirror)) if mirror else None,
         git_url=git_url,
         largest_config=core.settings.integer("git.largest_config"),
+        patience_s=core.settings.number("git.patience"),
     )
 
 

@@ -71,6 +71,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("github.api", "text", "https://api.github.com", "Base of GitHub's API; of GitHub Enterprise: https://HOST/api/v3."),
     Option("github.token", "text", "", "Token for commit statuses. Better in the environment: RONDO_GITHUB_TOKEN."),
     Option("git.timeout", "number", 600.0, "Longest git operation of the server.", "seconds", least=1),
+    Option("git.patience", "number", 30.0, "How long a repository that cannot be reached is tried before its pipeline is errored.", "seconds", least=0),
     Option("git.largest_config", "integer", 4 * MIB, "Largest .circleci/config.yml that is read.", "bytes", least=1024),
     Option("orbs.mirror", "text", "", "Folder of packed orbs, laid out NAMESPACE/NAME/VERSION.yml. Empty: none."),
     Option("disk.floor", "integer", 256 * MIB, "No new job starts with less free room in the data folder.", "bytes", least=0),

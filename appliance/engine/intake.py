@@ -16,7 +16,7 @@ from appliance import language
 from appliance.bell import Bell
 from appliance.clock import Clock, rfc3339
 from appliance.engine import moves
-from appliance.errors import DiskFull, VcsError
+from appliance.errors import DiskFull, StoreError, VcsError
 from appliance.language import plan as plans
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
 from appliance.store import pipelines, projects
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 CONFIG_PATH = ".circleci/config.yml"
 _LOOK_S = 5.0
-_RETRY_S = (1.0, 5.0, 20.0)  # waits between tries to reach a repository
+_PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between tries to reach a repository; the last one repeats
+_DISK_S = 5.0  # until the next try on a full disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Intake:
         orbs: language.OrbSource | None,
         git_url: Callable[[Project], str],
         largest_config: int,
+        patience_s: float,
     ) -> None:
         self._db = db
         self._bell = bell
@@ -57,8 +59,9 @@ class Intake:
         self._orbs = orbs
         self._git_url = git_url
         self._largest_config = largest_config
+        self._patience_s = patience_s
         self._numbers: dict[int, int] = {}  # trigger -> pipeline number taken for it, while it is being tried
-        self._tries: dict[int, int] = {}
+        self._tries: dict[int, tuple[int, float]] = {}  # how often, since when
         self._not_before: dict[int, float] = {}
 
     async def run(self) -> None:
@@ -85,20 +88,49 @@ class Intake:
         """Make the pipeline of one trigger; the seconds until it should be tried again, 0 when it is done."""
         project = await self._db.read(lambda tx: projects.by_id(tx, open_trigger.trigger.project_id))
         try:
-            reading = await self._read(project, open_trigger.trigger)
-            draft = await self._draft(project, open_trigger.id, reading)
-        except VcsError as error:
-            tries = self._tries[open_trigger.id] = self._tries.get(open_trigger.id, 0) + 1
-            if tries <= len(_RETRY_S):
-                self._not_before[open_trigger.id] = self._clock.monotonic_s() + _RETRY_S[tries - 1]
-                return _RETRY_S[tries - 1]
-            reading = Reading(source="", trigger=open_trigger.trigger)
-            draft = await self._unreadable(project, open_trigger, str(error))
+            unreachable = await self._reach(project, open_trigger)
+            if isinstance(unreachable, float):
+                return unreachable
+            trigger, draft = await self._work_out(project, open_trigger, unreachable)
+            await self._create(open_trigger.id, trigger, draft)
         except DiskFull as error:
             log.error("a full disk holds up a pipeline", extra={"error": str(error)})
-            return _RETRY_S[1]
-        await self._create(open_trigger.id, reading.trigger, draft)
+            return _DISK_S
         return 0
+
+    async def _reach(self, project: Project, open_trigger: pipelines.OpenTrigger) -> str | float:
+        """Have the commit here: "" when it is, seconds until the next try, or at last why it can't be had."""
+        try:
+            await self._providers[project.vcs].fetch(project, open_trigger.trigger.revision)
+        except VcsError as error:
+            now_s = self._clock.monotonic_s()
+            tries, since_s = self._tries.get(open_trigger.id, (0, now_s))
+            if now_s - since_s >= self._patience_s:
+                return str(error)
+            pause_s = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
+            self._tries[open_trigger.id] = (tries + 1, since_s)
+            self._not_before[open_trigger.id] = now_s + pause_s
+            return pause_s
+        return ""
+
+    async def _work_out(
+        self, project: Project, open_trigger: pipelines.OpenTrigger, unreachable: str
+    ) -> tuple[Trigger, moves.Draft]:
+        """The pipeline to be. Whatever goes wrong with one config is that pipeline's error, and the loop goes on."""
+        trigger = open_trigger.trigger
+        try:
+            if unreachable:
+                raise VcsError(unreachable)
+            reading = await self._read(project, trigger)
+            return reading.trigger, await self._draft(project, open_trigger.id, reading)
+        except VcsError as error:
+            return trigger, await self._broken(project, open_trigger, "config-fetch", str(error))
+        except (DiskFull, StoreError):
+            raise
+        except Exception:  # the top of one trigger: a config that breaks the compiler must not stop the others
+            log.exception("a config broke the compiler", extra={"trigger": open_trigger.id})
+            message = "Rondo itself broke on this config; its log says how. Please report it."
+            return trigger, await self._broken(project, open_trigger, "other", message)
 
     async def _create(self, trigger_id: int, trigger: Trigger, draft: moves.Draft) -> None:
         now_ms = self._clock.now_ms()
@@ -111,7 +143,6 @@ class Intake:
 
     async def _read(self, project: Project, trigger: Trigger) -> Reading:
         provider = self._providers[project.vcs]
-        await provider.fetch(project, trigger.revision)
         source = await provider.read_file(project, trigger.revision, CONFIG_PATH, self._largest_config)
         if not trigger.commit.subject:
             commit = await provider.commit(project, trigger.revision)
@@ -158,9 +189,9 @@ class Intake:
             plan=None if missing else plan,
         )
 
-    async def _unreadable(self, project: Project, open_trigger: pipelines.OpenTrigger, message: str) -> moves.Draft:
+    async def _broken(self, project: Project, open_trigger: pipelines.OpenTrigger, kind: str, message: str) -> moves.Draft:
         number = await self._number(open_trigger.id, project)
-        return _errored(PipelineId(str(uuid.uuid4())), number, {}, "config-fetch", message)
+        return _errored(PipelineId(str(uuid.uuid4())), number, {}, kind, message)
 
 
 def _no_config(project: Project, trigger: Trigger) -> str:

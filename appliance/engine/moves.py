@@ -18,9 +18,11 @@ from appliance.model import (
     NodeStatus,
     PipelineId,
     PipelineState,
+    Project,
     ProjectId,
     StepStatus,
     Trigger,
+    TriggerKind,
     Vcs,
     WorkflowId,
 )
@@ -56,9 +58,13 @@ class Accepted:
 
 
 def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accepted | None:
-    """Write an event down; None when it is here already. `[skip ci]` events are kept, so that a retry is one too."""
+    """Write an event down; None when it is here already. `[skip ci]` events are kept, so that a retry is one too.
+
+    Who asks by the API means it, as with CircleCI's GitHub App (spec 4.3).
+    """
     message = f"{trigger.commit.subject}\n{trigger.commit.body}"
-    is_skipped = honour_skip_ci and not trigger.is_fork and rules.says_skip(message)
+    may_skip = honour_skip_ci and trigger.kind is TriggerKind.WEBHOOK and not trigger.is_fork
+    is_skipped = may_skip and rules.says_skip(message)
     trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=is_skipped)
     return None if trigger_id is None else Accepted(trigger_id, is_skipped)
 
@@ -93,6 +99,8 @@ def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now
         pipeline_id=draft.pipeline_id,
     )
     changed = Changed(project=trigger.project_id, pipeline=pipeline.id)
+    if draft.plan is None:
+        _tell_forge_of_errors(tx, pipeline, now_ms)
     for workflow in draft.plan.workflows if draft.plan else ():
         _add_workflow(tx, pipeline, workflow, changed, now_ms)
     pipelines.close_trigger(tx, trigger_id, pipeline.id)
@@ -280,18 +288,33 @@ def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str
     """Change a job's status and write down what the forge should hear of it."""
     jobs.set_status(tx, job.id, status, now_ms, message)
     said = rules.commit_state(status)
-    if said is None:
-        return
     project = projects.by_id(tx, job.project_id)
-    if project.vcs is not Vcs.GITHUB:
+    if said is None or project.vcs is not Vcs.GITHUB:
         return
-    state, description = said
     workflow = pipelines.workflow(tx, job.workflow_id)
     pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
     name = job.name if job.type == plans.JobType.BUILD else f"{workflow.name}/{job.name}"
-    path = f"/jobs/{job.number}" if job.number else f"/pipelines/{project.slug}/{pipeline.number}"
+    path = f"/jobs/{job.number}" if job.number else _path(project, pipeline)
+    _post_status(tx, pipeline, name, said, path, now_ms)
+
+
+def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, now_ms: int) -> None:
+    """No job will ever speak for an errored pipeline, so it speaks for itself."""
+    project = projects.by_id(tx, pipeline.project_id)
+    if project.vcs is Vcs.GITHUB:
+        errors = [problem.message for problem in pipeline.problems if problem.kind == "error"]
+        said = ("error", errors[0] if errors else "The config has errors")
+        _post_status(tx, pipeline, "config", said, _path(project, pipeline), now_ms)
+
+
+def _path(project: Project, pipeline: pipelines.Pipeline) -> str:
+    return f"/pipelines/{project.slug}/{pipeline.number}"
+
+
+def _post_status(tx: Tx, pipeline: pipelines.Pipeline, name: str, said: tuple[str, str], path: str, now_ms: int) -> None:
+    state, description = said
     letter = {
-        "project": project.id,
+        "project": pipeline.project_id,
         "revision": pipeline.trigger.revision,
         "context": f"ci/circleci: {name}",
         "state": state,
