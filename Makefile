@@ -4,10 +4,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint fix bench package example clean help
+.PHONY: install demo test check lint fix bench package example clean help
 
 help:  ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## Only install, into .venv
 
 demo: $(STAMP)  ## Start everything, push a sample, show its jobs (ONCE=1: end with the workflow)
 	@$(PY) -m appliance demo $(if $(ONCE),--once,)

@@ -84,6 +84,7 @@ class _Demo:
                 "local.enabled": True,
                 "docker.enabled": self._image is not None,
                 "disk.floor": 0,
+                "jobs.cpus": 16.0,
             }
         )
         async with running(settings) as appliance:
