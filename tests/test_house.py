@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "crypto": {"errors"},
     "settings": {"errors"},
     "blobs": {"errors"},
-    "orbs": {"errors", "language"},
+    "orbs": GROUND | {"language", "store"},
     "store": GROUND | {"language.plan"},
     "executors": GROUND,
     "vcs": GROUND,
