@@ -52,22 +52,33 @@ async def add_job(here: World, project: Project, *, is_fork: bool = False) -> tu
 
 
 @contextlib.asynccontextmanager
-async def running_job(here: World, project: Project, folder: Path, *, is_fork: bool = False) -> AsyncIterator[RunningJob]:
+async def running_job(
+    here: World, project: Project, folder: Path, *, is_fork: bool = False, directory: str = DIRECTORY
+) -> AsyncIterator[RunningJob]:
     """A job whose only step has exported something, as the runner shows it to the doors."""
     job_id, number = await add_job(here, project, is_fork=is_fork)
     executor = LocalExecutor("test", folder / "sandboxes")
     sandbox = await executor.open(SandboxSpec(node=f"{number}.0"), quiet)
+    try:
+        async with shown(here, job_id, sandbox, folder, directory=directory):
+            yield RunningJob(job_id, number, sandbox, executor)
+    finally:
+        await sandbox.close()
+        await executor.close()
+
+
+@contextlib.asynccontextmanager
+async def shown(
+    here: World, job_id: JobId, sandbox: Sandbox, folder: Path, *, directory: str = DIRECTORY
+) -> AsyncIterator[None]:
+    """Run a step in a sandbox and show that to the doors."""
     environment = {"GREETING": "hello from the job", "BASH_ENV": str(folder / "bash_env")}
     (folder / "bash_env").write_text("export LATER='from BASH_ENV'\n")
     step = Command(id="step", script="mkdir -p deep", environment=environment, working_directory=DIRECTORY)
     async for _ in sandbox.run(step):
         pass
-    try:
-        with here.commands.live.show(LiveNode(job_id=job_id, index=0, sandbox=sandbox, working_directory=DIRECTORY)):
-            yield RunningJob(job_id, number, sandbox, executor)
-    finally:
-        await sandbox.close()
-        await executor.close()
+    with here.commands.live.show(LiveNode(job_id=job_id, index=0, sandbox=sandbox, working_directory=directory)):
+        yield
 
 
 async def quiet(_: bytes) -> None:

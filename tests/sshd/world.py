@@ -93,7 +93,8 @@ class World:
         return ["-F", "none", *(argument for name, value in options.items() for argument in ("-o", f"{name}={value}"))]
 
     def ssh_argv(self, user: User | str, to: str, *command: str, options: tuple[str, ...] = ()) -> list[str]:
-        return ["ssh", *self.ssh_options(user), "-p", str(self.port), *options, f"{to}@127.0.0.1", *command]
+        # ssh takes the first value it is given, so these come before ours.
+        return ["ssh", *options, *self.ssh_options(user), "-p", str(self.port), f"{to}@127.0.0.1", *command]
 
     async def ssh(self, user: User | str, to: str, *command: str, options: tuple[str, ...] = (), data: bytes = b"") -> Said:
         return await run(*self.ssh_argv(user, to, *command, options=options), data=data)
@@ -121,7 +122,7 @@ async def run(*argv: str, data: bytes = b"", env: dict[str, str] | None = None, 
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, **changes: str | int | float | bool) -> AsyncIterator[World]:
+async def world(folder: Path, *, is_open: bool = True, **changes: str | int | float | bool) -> AsyncIterator[World]:
     """All of it, in `folder`; `ssh__idle_limit=10.0` changes a setting."""
     settings = Settings({"ssh.port": 0}).replaced(**changes)
     async with open_database(folder / "rondo.db") as db:
@@ -141,7 +142,8 @@ async def world(folder: Path, **changes: str | int | float | bool) -> AsyncItera
         )
         async with door.listening() as port:
             await door.reconcile()
-            door.open()
+            if is_open:
+                door.open()
             yield World(folder, db, bell, clock, commands, hosted, door, port)
 
 
@@ -170,7 +172,7 @@ async def started(*argv: str, env: dict[str, str] | None = None, cwd: Path | Non
     try:
         yield process
     finally:
-        if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
 
