@@ -122,20 +122,31 @@ class Expander:
             made.extend(self._call(element, key, value, scope, depth, deep))
         elif element is ABSENT:
             return
-        elif key.text in BUILTINS:
-            step = self._builtin(key, value)
+        elif (name := self._builtin_name(key)) is not None:
+            step = self._builtin(name, key, value)
             if step is not None:
                 self._work.spend_step(key)
                 made.append(step)
         else:
             self._unknown_step(key, scope, deep)
 
-    def _builtin(self, key: Scalar, value: Node | None) -> plan.Step | None:
+    def _builtin_name(self, key: Scalar) -> str | None:
+        """The built-in step a key names. `save-cache` runs as `save_cache` at CircleCI, so it does here."""
+        if key.text in BUILTINS:
+            return key.text
+        name = key.text.replace("-", "_")
+        if name not in BUILTINS:
+            return None
+        message = f"The step is called {name}, with `_`."
+        self._work.problems.add(Kind.BAD_HABIT, key, "dashed-step", message)
+        return name
+
+    def _builtin(self, name: str, key: Scalar, value: Node | None) -> plan.Step | None:
         # Anchored steps are one node in many places, and jobs share what no template touches.
         known = self._built.get(id(value)) if value is not None else None
         if known is not None and known[0] is value:
             return known[1]
-        step = read_step(self._work, key.text, key, value)
+        step = read_step(self._work, name, key, value)
         if value is not None:
             self._built[id(value)] = (value, step)
         return step

@@ -70,7 +70,12 @@ class Workflows:
             filled = work.fill(reruns_node, self._scope.names)
             reruns = whole_number(filled, "`max_auto_reruns`", work.problems, 0, 1, 5)
         schedules = self._schedules(body)
-        self._run(key.text, key, body.get("jobs"), reruns, schedules, is_active, "triggers" in body.fields)
+        jobs, has_triggers = body.get("jobs"), "triggers" in body.fields
+        if is_active:
+            self._run(key.text, key, jobs, reruns, schedules, is_active, has_triggers)
+            return
+        with work.problems.softly():
+            self._run(key.text, key, jobs, reruns, schedules, is_active, has_triggers)
 
     def _holds(self, body: Map) -> bool:
         """Is the workflow's condition met? What is not known counts as met, so that problems show."""
