@@ -52,17 +52,11 @@ def _end_with_the_outer_process() -> None:
 
 
 def _keep_the_libraries() -> None:
-    """A server lives longer than its files would: hold on to the folder and to the executable.
-
-    systemd-tmpfiles leaves a locked folder alone. And modules are read from the executable when they are first
-    imported, by its path: after an upgrade that is another file. Descriptors close with the process.
-    """
+    """Pages and libraries are read from the unpacked folder for weeks: systemd-tmpfiles leaves a locked one alone."""
     import fcntl
 
+    # The descriptor closes with the process.
     fcntl.flock(os.open(sys._MEIPASS, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)  # type: ignore[attr-defined]
-    archive = sys.modules["pyimod02_importers"].pyz_archive
-    descriptor = os.open(archive._filename, os.O_RDONLY | os.O_CLOEXEC)
-    archive._filename = f"/proc/self/fd/{descriptor}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from appliance.executors.local import LocalExecutor
 from tests.whole import Place, settings_for
 
 START_TIMEOUT_S = 60.0
@@ -23,7 +24,7 @@ class ServedExecutable:
         self._folder = folder
         self._log = folder / "served.log"
         self.temporary = folder / "temporary"
-        self.place = Place(folder / "data", folder / "work", settings_for(folder / "data", {}))
+        self.place = Place(folder / "data", folder / "work", settings_for(folder / "data", {}), {"SECRET": "of-ada"})
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> str:
@@ -93,9 +94,13 @@ class ServedExecutable:
             return await self.process.wait()
 
     async def stop(self) -> int | None:
-        """SIGTERM if it runs; the exit code."""
+        """SIGTERM if it runs; the exit code. Ends the jobs as well, which would live on."""
         if self.process is None:
             return None
         if self.process.returncode is None:
             self.process.terminate()
-        return await self.ended()
+        code = await self.ended()
+        jobs = LocalExecutor("", self.place.data / "sandboxes")
+        for node in await jobs.list():
+            await jobs.remove(node)
+        return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import shutil
@@ -160,6 +161,18 @@ async def test_a_job_lives_through_kill_9_of_the_executable(server: ServedExecut
     assert (logs["before"], logs["after"]) == ("one\ntwo\n", "three\n")
 
 
+async def test_what_is_unpacked_is_locked_while_it_is_needed(server: ServedExecutable) -> None:
+    """systemd-tmpfiles clears /tmp of what has not been touched for days, but leaves a locked folder alone."""
+    await server.start()
+    (unpacked,) = server.temporary.glob("_MEI*")
+    descriptor = os.open(unpacked, os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
 async def test_ctrl_c_reaches_the_server_once(server: ServedExecutable) -> None:
     """Both processes of one file are in the terminal's group, and the outer one passes signals on; twice means "now"."""
     await server.start()
@@ -170,8 +183,14 @@ async def test_ctrl_c_reaches_the_server_once(server: ServedExecutable) -> None:
     assert list(server.temporary.iterdir()) == []
 
 
+SECRETIVE = """
+version: 2.1
+jobs: {build: {machine: true, steps: [run: 'test "$SECRET" = of-ada']}}
+"""
+
+
 async def test_a_running_server_survives_the_upgrade_of_its_file(executable: Path, tmp_path: Path) -> None:
-    """Modules are read from the executable when first imported; by then another version may be in its place."""
+    """Modules are read from the executable when first imported: so what a push needs must all be imported at the start."""
     installed = tmp_path / "rondo"
     shutil.copy2(executable, installed)
     server = ServedExecutable(installed, tmp_path)
@@ -181,9 +200,7 @@ async def test_a_running_server_survives_the_upgrade_of_its_file(executable: Pat
         (tmp_path / "next").replace(installed)
         _look_at_pages(url)
         server.place.furnish()
-        await server.place.commit(
-            {".circleci/config.yml": "version: 2.1\njobs: {build: {machine: true, steps: [run: 'true']}}\n"}
-        )
+        await server.place.commit({".circleci/config.yml": SECRETIVE})
         assert "build: success" in await server.place.push("-o", "wait", "main")
     finally:
         assert await server.stop() == 0, server.said
