@@ -14,4 +14,7 @@ async def health(request: web.Request) -> web.Response:
     return message("ready" if is_ready else "starting", 200 if is_ready else 503)
 
 
-ROUTES = (Route("GET", "/health", health, Policy.OPEN),)
+ROUTES = (
+    Route("GET", "/health", health, Policy.OPEN),
+    Route("HEAD", "/health", health, Policy.OPEN),  # what many monitors send
+)

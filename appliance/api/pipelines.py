@@ -36,7 +36,6 @@ def wire(line: Line, project: Project, addresses: Addresses) -> dict[str, Any]:
         "project_slug": project.slug,
         "state": line.state,
         "errors": [{"type": item.type, "message": item.text or item.message} for item in _errors(line)],
-        "warnings": [],
         "created_at": time_of(line.created_at_ms),
         "updated_at": time_of(line.updated_at_ms),
         "trigger": {
@@ -66,26 +65,36 @@ def _vcs(line: Line, project: Project, addresses: Addresses) -> dict[str, Any]:
     }
 
 
-def _page(lines: list[Line], seen: Mapping[ProjectId, Project], addresses: Addresses) -> web.Response:
+def _page(
+    lines: list[Line], seen: Mapping[ProjectId, Project], addresses: Addresses, actor: str | None = None
+) -> web.Response:
+    """One page of a list that was read one row further; with `actor` only theirs, so a page may be short."""
     shown = lines[:PAGE_SIZE]
     more = shown[-1].mark if len(lines) > PAGE_SIZE else None
-    return listing([wire(line, seen[line.project_id], addresses) for line in shown], page_token(more))
+    items = [
+        wire(line, seen[line.project_id], addresses)
+        for line in shown
+        if line.project_id in seen and actor in (None, line.trigger.actor)
+    ]
+    return listing(items, page_token(more))
 
 
 async def of_everything(request: web.Request) -> web.Response:
     parts, user, after = parts_of(request), user_of(request), page_mark(request)
     org = request.query.get("org-slug", "").rpartition("/")[2] or None
     lines, seen = await parts.db.read(lambda tx: overview.lines_for(tx, user, org=org, after=after, limit=PAGE_SIZE + 1))
-    if request.query.get("mine") == "true":
-        lines = [line for line in lines if line.trigger.actor == user.name]
-    return _page(lines, seen, parts.addresses)
+    return _page(lines, seen, parts.addresses, user.name if request.query.get("mine") == "true" else None)
 
 
-async def of_project(request: web.Request) -> web.Response:
+async def of_project(request: web.Request, actor: str | None = None) -> web.Response:
     parts, project, after = parts_of(request), await wanted_project(request), page_mark(request)
     branch = request.query.get("branch")
     lines = await parts.db.read(lambda tx: overview.lines(tx, [project.id], branch=branch, after=after, limit=PAGE_SIZE + 1))
-    return _page(lines, {project.id: project}, parts.addresses)
+    return _page(lines, {project.id: project}, parts.addresses, actor)
+
+
+async def mine_of_project(request: web.Request) -> web.Response:
+    return await of_project(request, user_of(request).name)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -142,5 +151,6 @@ ROUTES = (
     Route("GET", "/api/v2/pipeline/{id}/values", values, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/workflow", workflows, Policy.TOKEN),
     Route("GET", f"/api/v2/project/{SLUG}/pipeline", of_project, Policy.TOKEN),
+    Route("GET", f"/api/v2/project/{SLUG}/pipeline/mine", mine_of_project, Policy.TOKEN),
     Route("GET", f"/api/v2/project/{SLUG}/pipeline/{NUMBER}", by_number, Policy.TOKEN),
 )

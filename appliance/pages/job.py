@@ -92,7 +92,7 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "node": node,
         "index": index,
         "steps": _shown(found.steps, found.plan),
-        "executor": executor_kind(found.plan),
+        "executor": (node.executor if node is not None else "") or executor_kind(found.plan),
         "image": _image(found.plan),
         "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
         "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None) if is_running else "",

@@ -17,6 +17,7 @@ from tests.web.world import World, approval, job, serving_world, workflow
 
 OPEN = {
     ("GET", "/health"),
+    ("HEAD", "/health"),
     ("POST", "/hooks/github"),
     ("POST", "/hooks/github/{org}/{repo}"),
     ("GET", "/login"),

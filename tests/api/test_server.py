@@ -45,7 +45,7 @@ async def test_programs_get_json_and_people_a_page(world: World) -> None:
         async with client.get("/nothing") as response:
             assert response.status == 404 and "Not found" in await response.text()
         async with client.post("/health") as response:
-            assert response.status == 405 and response.headers["Allow"] == "GET"
+            assert response.status == 405 and response.headers["Allow"] == "GET,HEAD"
 
 
 async def test_static_files_are_kept_by_version_and_only_these(world: World) -> None:

@@ -121,7 +121,8 @@ async def test_lists_page_through_everything_exactly_once(world: World, ada: Use
     other = await world.project("acme/other", members=[ada])
     hidden = await world.project("acme/hidden")
     for number in range(45):
-        await world.pipeline(project if number % 3 else other, branch="main" if number % 2 else "dev")
+        branch = "main" if number % 2 else "dev"
+        await world.pipeline(project if number % 3 else other, branch=branch, actor="ada")
     await world.pipeline(hidden)
 
     async def all_of(path: str) -> list[dict[str, Any]]:
@@ -138,8 +139,11 @@ async def test_lists_page_through_everything_exactly_once(world: World, ada: Use
     assert len({item["id"] for item in everything}) == len(everything) == 45
     assert [item["created_at"] for item in everything] == sorted((i["created_at"] for i in everything), reverse=True)
     assert len(await all_of("/project/gh/acme/app/pipeline")) == 30
-    branch = await all_of("/project/gh/acme/app/pipeline?branch=dev")
-    assert branch and {item["vcs"]["branch"] for item in branch} == {"dev"}
+    of_dev = await all_of("/project/gh/acme/app/pipeline?branch=dev")
+    assert of_dev and {item["vcs"]["branch"] for item in of_dev} == {"dev"}
+    assert await all_of("/project/gh/acme/app/pipeline/mine") == await all_of("/project/gh/acme/app/pipeline")
+    assert await all_of("/pipeline?mine=true&org-slug=gh/acme") == everything
+    assert await all_of("/pipeline?org-slug=gh/nobody") == []
     for forged in ("x", "!!", "LTEuLTE=", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5LjE=", "é"):
         assert (await world.json(ada, "GET", "/pipeline", params={"page-token": forged}))[0] == 400
 

@@ -22,11 +22,13 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+const tick = startTimes(main);
+
 function refreshed() {
+  tick();
   showCopyButtons();
   syncLogs();
 }
 
 refreshed();
-startTimes(main);
 startLive(main, refreshed);

@@ -19,6 +19,7 @@ export function ago(at, now) {
   return new Date(at).toISOString().slice(0, 10);
 }
 
+/** Keeps times true; the returned function does so at once. */
 export function startTimes(main) {
   // The visitor's clock may be wrong; the server said what time it was.
   const skew = Date.now() - Number(main.dataset.now);
@@ -37,4 +38,5 @@ export function startTimes(main) {
   };
   tick();
   setInterval(tick, 1000);
+  return tick;
 }
