@@ -316,6 +316,9 @@ def _named(work: Compilation, reference: Node, scope: Scope, is_reached: bool) -
         arguments = {key.text: (key, value) for key, value in reference.items() if key.text != "name"}
         if name is not None and name.scope is not None:
             scope = name.scope
+        if name is None and len(reference.fields) == 1:  # `executor: { NAME: { arguments } }`
+            ((name, inner),) = reference.items()
+            arguments = {key.text: (key, value) for key, value in inner.items()} if isinstance(inner, Map) else {}
     if isinstance(name, Unknown):
         return unknown
     if isinstance(name, Map):  # `executor: {name: << parameters.executor >>}` with a map given

@@ -148,7 +148,8 @@ class Graph:
         visible = (None, leg.group, leg.sees)
         if exact is not None and exact.group in visible:
             return [exact]
-        legs = [other for other in self._by_alias.get(need.name, []) if other.group in visible]
+        named = self._by_alias.get(need.name, [])
+        legs = [other for other in named if other.group in visible and other is not leg]
         if len({other.invocation for other in legs}) > 1:
             message = (
                 f"Job '{leg.name}' requires '{need.name}', which is the name of {len(legs)} other jobs "

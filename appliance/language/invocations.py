@@ -128,6 +128,9 @@ class InvocationReader:
         self._count += 1
         number = self._count
         matrix = body.get("matrix") if body is not None else None
+        if matrix is not None and body is not None and key.text in self._scope.groups:
+            self._not_for_groups(key, "matrix", body.keys["matrix"])
+            body, matrix = body.without({"matrix"}), None
         if matrix is None or body is None:
             leg = self._leg(key, body, number, None)
             return [leg] if leg is not None else []
@@ -210,10 +213,12 @@ class InvocationReader:
     def _check_group_keys(self, leg: Leg, fields: Mapping[str, Node]) -> None:
         for name, node in fields.items():
             if name not in _GROUP_KEYS:
-                message = f"`{name}` cannot be given to the job group {leg.key.text}."
-                at = leg.arguments.get(name, (node, node))[0]
-                expected = "name, requires, filters or serial-group"
-                self._work.problems.error(at, "job-group", message, expected=expected)
+                self._not_for_groups(leg.key, name, leg.arguments.get(name, (node, node))[0])
+
+    def _not_for_groups(self, group: Scalar, name: str, at: Node) -> None:
+        message = f"`{name}` cannot be given to the job group {group.text}."
+        expected = "name, requires, filters or serial-group"
+        self._work.problems.error(at, "job-group", message, expected=expected)
 
     def _serial_group(self, node: Node | None) -> str | None:
         group = text(node, "`serial-group`", self._work.problems)

@@ -33,9 +33,9 @@ def holds(work: Compilation, node: Node | None, depth: int = 0) -> bool | None:
     if isinstance(node, Map):
         return _statement(work, node, depth)
     if isinstance(node, Sequence) and node.scope is None:  # with a scope it is a parameter of type steps
-        text = "A list as condition is true when there is something in it."
-        expected = "and:, or:, not:, equal:, matches: or a value"
-        work.problems.add(Kind.BAD_HABIT, node, "logic", text, expected=expected)
+        text = "A condition cannot be a list."
+        work.problems.error(node, "logic", text, expected="and:, or:, not:, equal:, matches: or a value")
+        return None
     return is_true(node)
 
 
