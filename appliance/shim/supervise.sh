@@ -93,8 +93,10 @@ r_run() { # ID NONCE OFFSET: stdin ends with the step
     trap r_answer USR1
     r_self
     echo "$r_pid ;" >"$r_dir/$1.runner"
+    r_busy=1 # a signal between the next two lines would start the tail, and $! be its pid: waited for in vain
     (read -r r_line <&4) & # only `wait` is left at once by a trapped signal, `read` is not everywhere
     r_waiter=$!
+    r_busy=
     exec 4<&-
     [ -s "$r_dir/$1.follow" ] && r_answer
     while kill -0 "$r_waiter"; do wait "$r_waiter" || [ ! -s "$r_dir/$1.code" ] || break; done 2>/dev/null
