@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.config import register
+from appliance.cli import run as rondo
 from appliance.language import compile
 from tests.language.material import ROOT
 
@@ -45,12 +44,7 @@ commands:
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="rondo")
-    register(parser.add_subparsers())
-    parsed = parser.parse_args(["config", *arguments])
-    code = parsed.run(parsed)
-    assert isinstance(code, int)
-    return code
+    return rondo(["config", *arguments])
 
 
 @pytest.fixture
