@@ -109,10 +109,11 @@ def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
     lines: dict[str, str] = {}
     for job in jobs.of_pipeline(tx, pipeline_id):
         lines[f"job:{job.id}"] = f"job {names[job.workflow_id]}{job.name}: {job.status}"
+    topics = {f"pipeline:{pipeline_id}", *lines, *(f"workflow:{workflow.id}" for workflow in workflows)}
     for workflow in workflows:
         if workflow.status.is_done:
             lines[f"workflow:{workflow.id}"] = f"workflow {workflow.name}: {workflow.status}"
     is_done = pipeline.state in _ENDED and all(workflow.status.is_done for workflow in workflows)
     if is_done and not workflows and pipeline.state is PipelineState.CREATED:
         lines["none"] = "no workflow has anything to do for this push"
-    return Progress(lines, frozenset({f"pipeline:{pipeline_id}", *lines}), is_done)
+    return Progress(lines, frozenset(topics), is_done)

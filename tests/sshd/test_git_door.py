@@ -124,6 +124,14 @@ async def test_waiting_follows_the_jobs_to_the_end(tmp_path: Path, tree: WorkTre
         assert "rondo: job deploy: failed" in remote_lines(rest)
 
 
+async def test_waiting_for_a_pipeline_without_workflows_says_so(tmp_path: Path, tree: WorkTree) -> None:
+    async with world(tmp_path) as here, intake(here):
+        ada = await here.user("ada")
+        await here.project(ada)
+        said = await here.push(ada, tree, "main", options=("-o", "wait"))
+        assert remote_lines(said.error)[1:] == ["rondo: no workflow has anything to do for this push"]
+
+
 async def test_without_the_option_nobody_waits(tmp_path: Path, tree: WorkTree) -> None:
     async with world(tmp_path) as here, intake(here, job_names=["test"]):
         ada = await here.user("ada")
