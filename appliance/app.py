@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance import orbs
 from appliance.api import server as web_server
 from appliance.api.parts import Addresses, Parts
 from appliance.bell import Bell
@@ -31,7 +30,8 @@ from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.courier import Courier
 from appliance.engine.intake import Intake
-from appliance.engine.recovery import Janitor, recover
+from appliance.engine.janitor import Janitor
+from appliance.engine.recovery import recover
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Capacity, Scheduler
 from appliance.engine.workshop import Limits, Workshop
@@ -41,6 +41,7 @@ from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
 from appliance.executors.local import LocalExecutor
 from appliance.model import Project, Vcs
+from appliance.orbs import shelf
 from appliance.pages.site import make_site
 from appliance.settings import Settings
 from appliance.sshd.door import Door
@@ -214,7 +215,7 @@ async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) ->
             group.create_task(
                 Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
             ),
-            group.create_task(Janitor(core.db, core.clock, core.executors).run()),
+            group.create_task(_janitor(core).run()),
         ]
         yield
         for task in tasks:
@@ -259,6 +260,17 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
     )
 
 
+def _janitor(core: _Core) -> Janitor:
+    return Janitor(
+        db=core.db,
+        clock=core.clock,
+        blobs=core.blobs,
+        executors=core.executors,
+        cache_quota=core.settings.integer("caches.quota"),
+        disk_floor=core.settings.integer("disk.floor"),
+    )
+
+
 def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
     return Scheduler(
         db=core.db,
@@ -273,13 +285,13 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
 
 
 def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
-    mirror = core.settings.text("orbs.mirror")
+    orbs = shelf.from_settings(core.settings, core.data, core.clock)
     return Intake(
         db=core.db,
         bell=core.bell,
         clock=core.clock,
         providers=core.providers,
-        orbs=orbs.Mirror(Path(mirror)) if mirror else None,
+        orbs=lambda project, lock: orbs.source(project.org, lock),
         git_url=git_url,
         largest_config=core.settings.integer("git.largest_config"),
         patience_s=core.settings.number("git.patience"),

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from appliance.errors import BadRequest
+
 if TYPE_CHECKING:
-    from appliance.language import Compiled, Problem
+    from appliance.language import Compiled, OrbSource, Problem
+    from appliance.language.orb_document import CheckedOrb
 
 DEFAULT_FILE = ".circleci/config.yml"
 
@@ -39,11 +42,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     process = commands.add_parser("process", help="print the compiled config")
     process.set_defaults(run=run_process, strict=False)
     for command in (validate, process):
-        _common_options(command)
+        command.add_argument("file", nargs="?", default=DEFAULT_FILE, help="default %(default)s; - is standard input")
+        compile_options(command)
+        _orb_options(command)
 
 
-def _common_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", nargs="?", default=DEFAULT_FILE, help="default %(default)s; - is standard input")
+def compile_options(command: argparse.ArgumentParser) -> None:
+    """What a config is compiled with: parameters, pipeline values, the branch or tag."""
     command.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter")
     command.add_argument(
         "--pipeline-value",
@@ -54,50 +59,59 @@ def _common_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--branch", help="compile for this branch (filters are applied)")
     command.add_argument("--tag", help="compile for this tag (filters are applied)")
+
+
+def _orb_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--orb-mirror", type=Path, metavar="DIR", help="where orbs are: NAMESPACE/NAME/VERSION.yml")
+    command.add_argument(
+        "--lock",
+        type=Path,
+        metavar="FILE",
+        help="insist on the orbs of this lock file (default: orbs.lock beside the config)",
+    )
     command.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def run_validate(arguments: argparse.Namespace) -> int:
     """Print all problems; 1 when one of them keeps the config from running."""
-    compiled = _compile(arguments)
+    compiled = compile_file(arguments, _orbs(arguments))
     if compiled is None:
         return 1
-    failed = _is_failed(compiled, bool(arguments.strict))
+    failed = is_failed(compiled, bool(arguments.strict))
     if arguments.format == "json":
-        document = {"valid": not failed, "setup": compiled.is_setup, "problems": _as_json(compiled)}
+        document = {"valid": not failed, "setup": compiled.is_setup, "problems": as_json(compiled)}
         print(json.dumps(document, indent=2))
         return int(failed)
-    _print_problems(compiled, sys.stdout)
+    print_problems(compiled, sys.stdout)
     if compiled.problems:
         print(_summary(compiled))
     else:
-        print(f"{_shown_name(arguments.file)} is valid.")
+        print(f"{shown_name(arguments.file)} is valid.")
     return int(failed)
 
 
 def run_process(arguments: argparse.Namespace) -> int:
     """Print the compiled config on standard output; problems go to standard error."""
-    compiled = _compile(arguments)
+    compiled = compile_file(arguments, _orbs(arguments))
     if compiled is None:
         return 1
     text = compiled.process() if compiled.plan is not None else None
     if arguments.format == "json":
-        document = {"valid": text is not None, "compiled": text, "problems": _as_json(compiled)}
+        document = {"valid": text is not None, "compiled": text, "problems": as_json(compiled)}
         print(json.dumps(document, indent=2))
     else:
-        _print_problems(compiled, sys.stderr)
+        print_problems(compiled, sys.stderr)
         if text is not None:
             sys.stdout.write(text)
     return int(text is None)
 
 
-def _compile(arguments: argparse.Namespace) -> Compiled | None:
+def compile_file(arguments: argparse.Namespace, orbs: OrbSource | None) -> Compiled | None:
+    """The config that `arguments` name, compiled with what they say; None when something said so already."""
     # Imported here, so that commands that compile nothing do not load the compiler.
     from appliance.language import Untyped, compile
-    from appliance.orbs import Mirror
 
-    source = _read(arguments.file)
+    source = read_text(arguments.file)
     parameters = _pairs(arguments.parameter, "--parameter")
     values = _pairs(arguments.pipeline_value, "--pipeline-value")
     if source is None or parameters is None or values is None:
@@ -108,31 +122,52 @@ def _compile(arguments: argparse.Namespace) -> Compiled | None:
     if arguments.tag is not None:
         known["pipeline.git.tag"] = arguments.tag
     known.update({name: _typed(value) for name, value in values.items()})
-    mirror: Path | None = arguments.orb_mirror
-    if mirror is not None and not mirror.is_dir():
-        print(f"rondo: --orb-mirror: {mirror} is no folder", file=sys.stderr)
-        return None
     return compile(
         source,
-        file=_shown_name(arguments.file),
+        file=shown_name(arguments.file),
         values=known,
         parameters={name: Untyped(value) for name, value in parameters.items()},
-        orbs=Mirror(mirror) if mirror is not None else None,
+        orbs=orbs,
     )
 
 
-def _read(name: str) -> str | None:
+def _orbs(arguments: argparse.Namespace) -> OrbSource | None:
+    """The mirror, bound by the lock file. Raises BadRequest when one of them cannot be used."""
+    from appliance.orbs import Mirror
+    from appliance.orbs.lock import Locked
+
+    mirror: Path | None = arguments.orb_mirror
+    if mirror is None:
+        return None
+    if not mirror.is_dir():
+        raise BadRequest(f"--orb-mirror: {mirror} is no folder")
+    lock = lock_file(arguments.file, arguments.lock)
+    if lock is None:
+        return Mirror(mirror)
+    text = read_text(str(lock))
+    if text is None:
+        raise BadRequest(f"without the lock file {lock} nothing is compiled")
+    return Locked(Mirror(mirror), text)
+
+
+def lock_file(config: str, named: Path | None) -> Path | None:
+    """The lock file for a config: the named one, else `orbs.lock` beside it, if there is one."""
+    beside = Path(config).parent / "orbs.lock"
+    return named or (beside if config != "-" and beside.is_file() else None)
+
+
+def read_text(name: str) -> str | None:
     try:
         if name == "-":
             return sys.stdin.buffer.read().decode("utf-8")
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"rondo: cannot read {_shown_name(name)}: {reason}", file=sys.stderr)
+        print(f"rondo: cannot read {shown_name(name)}: {reason}", file=sys.stderr)
         return None
 
 
-def _shown_name(name: str) -> str:
+def shown_name(name: str) -> str:
     return "<stdin>" if name == "-" else name
 
 
@@ -154,12 +189,12 @@ def _typed(value: str) -> object:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 16 else value
 
 
-def _is_failed(compiled: Compiled, strict: bool) -> bool:
+def is_failed(compiled: Compiled | CheckedOrb, strict: bool) -> bool:
     refused = {"error", "deprecated", "bad_habit"} if strict else {"error"}
     return any(problem.kind in refused for problem in compiled.problems)
 
 
-def _print_problems(compiled: Compiled, stream: TextIO) -> None:
+def print_problems(compiled: Compiled | CheckedOrb, stream: TextIO) -> None:
     for problem in compiled.problems:
         print(compiled.render(problem), end="\n\n", file=stream)
     if compiled.left_out:
@@ -176,7 +211,7 @@ def _summary(compiled: Compiled) -> str:
     return f"{', '.join(shown)}. {verdict}"
 
 
-def _as_json(compiled: Compiled) -> list[dict[str, object]]:
+def as_json(compiled: Compiled | CheckedOrb) -> list[dict[str, object]]:
     return [_problem(problem) for problem in compiled.problems]
 
 

@@ -26,6 +26,7 @@ from appliance.vcs.base import Provider
 log = logging.getLogger(__name__)
 
 CONFIG_PATH = ".circleci/config.yml"
+LOCK_PATH = ".circleci/orbs.lock"
 _LOOK_S = 5.0
 _PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between tries to reach a repository; the last one repeats
 _DISK_S = 5.0  # until the next try on a full disk
@@ -37,6 +38,7 @@ class Reading:
 
     source: str | None  # None: there is no config
     trigger: Trigger  # with the commit filled in where the door did not know it
+    lock: str | None = None  # the orbs' lock file, where there is one and the config may need it
 
 
 class Intake:
@@ -47,7 +49,7 @@ class Intake:
         bell: Bell,
         clock: Clock,
         providers: Mapping[Vcs, Provider],
-        orbs: language.OrbSource | None,
+        orbs: Callable[[Project, str | None], language.OrbSource],
         git_url: Callable[[Project], str],
         largest_config: int,
         patience_s: float,
@@ -144,10 +146,13 @@ class Intake:
     async def _read(self, project: Project, trigger: Trigger) -> Reading:
         provider = self._providers[project.vcs]
         source = await provider.read_file(project, trigger.revision, CONFIG_PATH, self._largest_config)
+        lock = None
+        if source is not None and "orbs:" in source:
+            lock = await provider.read_file(project, trigger.revision, LOCK_PATH, self._largest_config)
         if not trigger.commit.subject:
             commit = await provider.commit(project, trigger.revision)
             trigger = pipelines.with_commit(trigger, commit)
-        return Reading(source=source, trigger=trigger)
+        return Reading(source=source, trigger=trigger, lock=lock)
 
     async def _number(self, trigger_id: int, project: Project) -> int:
         """A pipeline's number is one of its values, so it is taken before the config is compiled."""
@@ -163,8 +168,9 @@ class Intake:
             return _errored(pipeline_id, number, values, "config-fetch", _no_config(project, reading.trigger))
         source = reading.source
         parameters = dict(reading.trigger.parameters)
+        orbs = self._orbs(project, reading.lock)
         compiled = await asyncio.to_thread(
-            language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=self._orbs
+            language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=orbs
         )
         problems = [
             pipelines.Problem(

@@ -102,6 +102,13 @@ def open_plain(path: Path) -> Tx:
     return connection
 
 
+def open_to_read(path: Path) -> Tx:
+    """A plain connection that cannot write, for whoever asks from a thread of its own."""
+    connection = _sqlite(path, read_only=True)
+    _prepare(connection, read_only=True)
+    return connection
+
+
 def transact(tx: Tx, fn: Callable[[Tx], T]) -> T:
     """`Database.write` for a plain connection."""
     tx.execute("BEGIN IMMEDIATE")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.language.orbs import OrbDocument
+from appliance.orbs.names import Reference, did_you_mean, listed, parse
 
-_REFERENCE = re.compile(r"([A-Za-z0-9_-]+)/([A-Za-z0-9_-]+)@([A-Za-z0-9._:/-]+)\Z")
-_NUMBERS = re.compile(r"\d+(?:\.\d+){0,2}\Z")
-_PART = re.compile(r"[A-Za-z0-9._-]+\Z")
+_NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,2}\Z")
+_PART = re.compile(r"[A-Za-z0-9_-]+\Z")
+_LABEL = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 
 class Mirror:
@@ -26,29 +28,43 @@ class Mirror:
 
     def resolve(self, reference: str) -> OrbDocument:
         """The orb named so. Raises LookupError with the reason."""
-        found = _REFERENCE.match(reference)
+        found = parse(reference)
         if found is None:
             raise LookupError("a mirror holds orbs by namespace/name@version only.")
-        namespace, name, version = found.groups()
-        folder = self._root / namespace / name
+        folder = self._root / found.namespace / found.name
         if not folder.is_dir():
-            raise LookupError(f"there is no {namespace}/{name} in the mirror.")
-        file = _file_of(folder, version)
+            raise LookupError(f"there is no {found.orb} in the mirror.{self._near(found)}")
+        file = _file_of(folder, found.version)
         if file is None and self._head_for_missing and (folder / "HEAD.yml").is_file():
             file = folder / "HEAD.yml"
         if file is None:
-            listed = ", ".join(sorted(path.stem for path in folder.glob("*.yml"))) or "none"
-            raise LookupError(f"the mirror has other versions of it only: {listed}.")
+            others = listed(sorted((path.stem for path in folder.glob("*.yml")), key=_order))
+            raise LookupError(f"the mirror has other versions of it only: {others}.")
         try:
-            return OrbDocument(file.read_text(encoding="utf-8"), f"{namespace}/{name}@{file.stem}")
+            return OrbDocument(file.read_text(encoding="utf-8"), f"{found.orb}@{file.stem}")
         except (OSError, UnicodeError) as error:
             raise LookupError(f"it cannot be read from the mirror: {error}.") from error
+
+    def files(self) -> Iterator[tuple[str, str, Path]]:
+        """Every orb in the folder: its namespace/name, its version or HEAD, its file; in the order of names and numbers."""
+        for folder in sorted(path for path in self._root.glob("*/*") if path.is_dir()):
+            orb = f"{folder.parent.name}/{folder.name}"
+            if _PART.match(folder.parent.name) and _PART.match(folder.name):
+                yield from (
+                    (orb, path.stem, path) for path in sorted(folder.glob("*.yml"), key=lambda path: _order(path.stem))
+                )
+
+    def _near(self, wanted: Reference) -> str:
+        folder = self._root / wanted.namespace
+        if folder.is_dir():
+            return did_you_mean(wanted.name, [path.name for path in folder.iterdir()])
+        return did_you_mean(wanted.namespace, [path.name for path in self._root.glob("*/")])
 
 
 def _file_of(folder: Path, version: str) -> Path | None:
     if version.startswith("dev:"):
         label = version.removeprefix("dev:")
-        names = [f"dev:{label}.yml", f"dev_{label}.yml"] if _PART.match(label) else []
+        names = [f"dev:{label}.yml", f"dev_{label}.yml"] if _LABEL.match(label) else []
         return next((folder / name for name in names if (folder / name).is_file()), None)
     if version == "volatile":
         head = folder / "HEAD.yml"
@@ -71,3 +87,8 @@ def _greatest(folder: Path, prefix: tuple[int, ...]) -> Path | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
+
+
+def _order(version: str) -> tuple[bool, tuple[int, ...], str]:
+    is_number = _NUMBERS.match(version) is not None
+    return (not is_number, _numbers(version) if is_number else (), version)
