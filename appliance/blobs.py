@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
+import re
 import shutil
+from collections.abc import AsyncIterator, Iterator
+from io import FileIO
 from pathlib import Path
 
 from appliance.errors import DiskFull
+
+_GATHER_BYTES = 1 << 20  # small chunks are gathered: each write is a hop to a thread
+_NEW = ".new"  # at the end of a blob's name while it is written
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Blobs:
     """Files below one folder; nothing that a user wrote becomes part of a path."""
 
+    CACHES = "caches"
+
     def __init__(self, root: Path) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
 
     def log(self, job_id: str, index: int, position: int) -> Path:
         """Where the (masked) log of a step lies; the folder is made."""
@@ -36,9 +48,59 @@ class Blobs:
         except FileNotFoundError:
             return 0
 
+    def path(self, kind: str, blob_id: str) -> Path:
+        """Where a blob lies; `blob_id` is an id that we made."""
+        assert _ID.fullmatch(blob_id), blob_id
+        return self.root / kind / blob_id[:2] / blob_id
+
+    async def store(self, kind: str, blob_id: str, chunks: AsyncIterator[bytes]) -> int:
+        """Keep a stream as a blob; its size. Whole and on the disk when this returns, or not there at all.
+
+        Raises DiskFull, and whatever `chunks` raises.
+        """
+        path = self.path(kind, blob_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + _NEW)
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                gathered = bytearray()
+                async for chunk in chunks:
+                    gathered += chunk
+                    if len(gathered) >= _GATHER_BYTES:
+                        await asyncio.to_thread(_write_all, file, bytes(gathered))
+                        gathered.clear()
+                await asyncio.to_thread(_write_all, file, bytes(gathered))
+                await asyncio.to_thread(os.fsync, file.fileno())
+                size = file.tell()
+            temporary.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(f"no room for {kind} below {self.root}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return size
+
+    def drop(self, kind: str, blob_id: str) -> None:
+        """Remove a blob, half-written or whole; nothing to do when it is gone."""
+        path = self.path(kind, blob_id)
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + _NEW).unlink(missing_ok=True)
+
+    def ids(self, kind: str) -> Iterator[str]:
+        """The ids of every blob of a kind, half-written ones of dead writers included."""
+        for folder in (self.root / kind).glob("??"):
+            yield from (path.name.removesuffix(_NEW) for path in folder.iterdir())
+
     def drop_logs(self, job_id: str) -> None:
         """Remove every log of a job."""
         shutil.rmtree(self.root / "logs" / job_id[:2] / job_id, ignore_errors=True)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def free_bytes(folder: Path) -> int:

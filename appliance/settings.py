@@ -74,6 +74,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("git.patience", "number", 30.0, "How long a repository that cannot be reached is tried before its pipeline is errored.", "seconds", least=0),
     Option("git.largest_config", "integer", 4 * MIB, "Largest .circleci/config.yml that is read.", "bytes", least=1024),
     Option("orbs.mirror", "text", "", "Folder of packed orbs, laid out NAMESPACE/NAME/VERSION.yml. Empty: none."),
+    Option("caches.quota", "integer", 10 * GIB, "What the caches of one project may take; past it the least recently used go.", "bytes", least=0),
     Option("disk.floor", "integer", 256 * MIB, "No new job starts with less free room in the data folder.", "bytes", least=0),
     Option("drain.longest", "number", 30.0, "After SIGTERM: how long to wait for answers in flight. Jobs run on and are found again.", "seconds", least=0),
     Option("log.level", "text", "info", "What goes to standard error.", choices=("debug", "info", "warning", "error")),

@@ -15,7 +15,7 @@ from appliance.errors import RondoError
 from appliance.executors.base import Command, Sandbox
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
-from appliance.steps.base import NodeView, Outcome, Source
+from appliance.steps.base import Data, NodeView, Outcome, Source
 
 _BACKGROUND_GRACE_S = 1.0
 
@@ -28,6 +28,7 @@ class Walk:
         self._record = record
         self._environment = variables(shop, facts)
         self._source = _source(shop, facts)
+        self._data = _data(shop, facts)
         self._in_background: list[int] = []
         self._is_ending = False
         self.current: str | None = None  # the foreground command that runs now
@@ -78,6 +79,7 @@ class Walk:
                 command_id=f"step{position}",
                 environment=self._environment,
                 source=self._source,
+                data=self._data,
                 execute=execute,
                 say=step_log.say,
             )
@@ -115,6 +117,21 @@ def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
         web_url=shop.web_url,
     )
     return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=built_in, job=facts.plan)
+
+
+def _data(shop: Workshop, facts: Facts) -> Data:
+    trigger = facts.pipeline.trigger
+    assert facts.job.number is not None
+    return Data(
+        db=shop.db,
+        blobs=shop.blobs,
+        clock=shop.clock,
+        project_id=facts.project.id,
+        scope="trusted" if facts.pipeline.is_trusted else f"fork of {trigger.actor}",
+        job_id=facts.job.id,
+        job_number=facts.job.number,
+        workspace_id=facts.workflow.workspace_id,
+    )
 
 
 def _source(shop: Workshop, facts: Facts) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.language import plan as plans
-from appliance.steps import checkout, run, unsupported
+from appliance.steps import cache, checkout, run, unsupported
 from appliance.steps.base import NodeView, Outcome
 
 
@@ -14,5 +14,9 @@ async def perform(step: plans.Step, node: NodeView) -> Outcome:
             return await run.perform(step, node)
         case plans.Checkout():
             return await checkout.perform(step, node)
+        case plans.SaveCache():
+            return await cache.save(step, node)
+        case plans.RestoreCache():
+            return await cache.restore(step, node)
         case _:
             return await unsupported.perform(step, node)

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from appliance.blobs import Blobs
+from appliance.clock import Clock
 from appliance.executors.base import Command, Sandbox
 from appliance.language import plan as plans
-from appliance.model import StepStatus
+from appliance.model import JobId, ProjectId, StepStatus
+from appliance.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,20 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """What data steps keep things in, and for whom. `scope` keeps forks apart from the project itself."""
+
+    db: Database
+    blobs: Blobs
+    clock: Clock
+    project_id: ProjectId
+    scope: str
+    job_id: JobId
+    job_number: int
+    workspace_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeView:
     """What a step sees of the node it runs in."""
 
@@ -50,6 +67,7 @@ class NodeView:
     command_id: str  # for the one supervised command of this step
     environment: Mapping[str, str]  # of the user's steps; never given to our own helpers
     source: Source
+    data: Data
     execute: Callable[[Command, float], Awaitable[Outcome]]
     """Run a supervised command with its output in the step's log; stopped after so many seconds without output."""
     say: Callable[[str], Awaitable[None]]

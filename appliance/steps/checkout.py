@@ -77,9 +77,7 @@ async def perform(step: plans.Checkout, node: NodeView) -> Outcome:
         "RONDO_TAG": node.source.tag or "",
         "GIT_TERMINAL_PROMPT": "0",
     }
-    command = Command(
-        id=node.command_id, script=_CHECKOUT, shell="/bin/sh", environment=environment, working_directory="/"
-    )
+    command = Command(id=node.command_id, script=_CHECKOUT, shell="/bin/sh", environment=environment, working_directory="/")
     return await node.execute(command, 600)
 
 

@@ -6,11 +6,11 @@ from appliance.language import plan as plans
 from appliance.model import StepStatus
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 
-_HARMLESS = (plans.SaveCache, plans.RestoreCache, plans.StoreArtifacts, plans.StoreTestResults)
+_HARMLESS = (plans.StoreArtifacts, plans.StoreTestResults)
 
 
 async def perform(step: plans.Step, node: NodeView) -> Outcome:
-    """Leaving out a cache or an upload changes no result of a job; a missing workspace or key would."""
+    """Leaving out an upload changes no result of a job; a missing workspace or key would."""
     kind = plans.kind_of(step)
     if isinstance(step, _HARMLESS):
         await node.say(f"Rondo does not do {kind} yet: this step was left out\n")

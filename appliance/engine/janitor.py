@@ -1,0 +1,98 @@
+"""Sweeps every minute what others could not: sandboxes whose removal failed, expired logins, old and surplus caches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from appliance.blobs import Blobs, free_bytes
+from appliance.clock import Clock
+from appliance.errors import DiskFull, RondoError
+from appliance.executors.base import Executor
+from appliance.store import caches, jobs, people
+from appliance.store.database import Database
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 60.0
+
+
+class Janitor:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        blobs: Blobs,
+        executors: Mapping[str, Executor],
+        cache_quota: int,
+        disk_floor: int,
+        free: Callable[[], int] | None = None,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._blobs = blobs
+        self._executors = executors
+        self._cache_quota = cache_quota
+        self._disk_floor = disk_floor
+        self._free = free or (lambda: free_bytes(blobs.root))
+        self._strangers: set[str] = set()
+
+    async def run(self) -> None:
+        """Ends only by being cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.sweep_once()
+            except DiskFull as error:
+                log.error("a full disk holds up the janitor", extra={"error": str(error)})
+
+    async def sweep_once(self) -> None:
+        now_ms = self._clock.now_ms()
+        await self._db.write(lambda tx: people.drop_expired(tx, now_ms))
+        await self._sweep_caches(now_ms)
+        for executor in self._executors.values():
+            await self._sweep(executor)
+
+    async def _sweep_caches(self, now_ms: int) -> None:
+        """Rows first, then blobs: a blob without a row is rubbish, a row without a blob would be a broken promise."""
+        gone = await self._db.write(lambda tx: caches.evict(tx, self._cache_quota, now_ms))
+        self._drop(gone)
+        while self._free() < self._disk_floor:
+            more = await self._db.write(caches.forget_least_used)
+            if not more:
+                break
+            self._drop(more)
+            gone += more
+        await self._drop_strangers()
+        if gone:
+            log.info("caches were thrown out", extra={"count": len(gone)})
+
+    def _drop(self, cache_ids: list[str]) -> None:
+        for cache_id in cache_ids:
+            self._blobs.drop(Blobs.CACHES, cache_id)
+
+    async def _drop_strangers(self) -> None:
+        """Blobs without a row, as a killed saver leaves them. One that is being saved has none yet either, so only
+        what was strange at the last look too is removed."""
+        known = await self._db.read(caches.all_ids)
+        names = await asyncio.to_thread(lambda: set(self._blobs.ids(Blobs.CACHES)))
+        strangers = names - known
+        self._drop(sorted(strangers & self._strangers))
+        self._strangers = strangers
+
+    async def _sweep(self, executor: Executor) -> None:
+        """Listed first, owners read second: a sandbox opened between the two looks has a running row by then."""
+        try:
+            refs = await executor.list()
+        except RondoError as error:
+            log.warning("could not look for left-over sandboxes", extra={"error": str(error)})
+            return
+        running = await self._db.read(jobs.running_nodes)
+        if any(node.sandbox is None for node in running):
+            return  # one is being opened: its sandbox may be among the refs
+        owned = {node.sandbox for node in running}
+        for ref in refs:
+            if ref not in owned:  # also one that its runner is closing right now: both may remove it
+                await executor.remove(ref)

@@ -1,0 +1,148 @@
+"""Trees on their way between a sandbox and the blobs: tar and the compressor run inside, we only carry the bytes.
+
+So nothing is ever unpacked on the host. zstd is used where the image has it, else gzip, else plain tar; what a stored
+archive is, its first bytes tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+
+import zstandard
+
+from appliance.errors import SandboxError
+from appliance.executors.base import Process, Sandbox
+from appliance.steps.inside import PRELUDE, ask
+
+_CHUNK = 1 << 20
+
+_LOOK = r"""
+root="~"
+for path; do
+    file=$(full "$path")
+    if [ -e "$file" ] || [ -L "$file" ]; then
+        echo "found $path"
+        case $file in "$HOME"/?*) ;; *) root=/ ;; esac
+    fi
+done
+echo "root $root"
+"""
+
+# Standard error joins the output of a process, and the output is the archive: so tar's words go to a file.
+_PACK = r"""
+root=$(full "$1"); shift
+said=/tmp/rondo-tar.$$
+exec 2>"$said"
+left=$#
+while [ "$left" -gt 0 ]; do
+    file=$(full "$1"); shift; left=$((left - 1))
+    file=${file#"${root%/}/"}
+    set -- "$@" "./$file"
+done
+code=/tmp/rondo-code.$$
+if command -v zstd >/dev/null; then press="zstd -q -T0 -c"
+elif command -v gzip >/dev/null; then press="gzip -1 -c"
+else press=cat; fi
+{ tar -C "$root" -cf - "$@"; echo $? >"$code"; } | $press
+ended=$(cat "$code")
+rm -f "$said" "$code"
+[ "$ended" -le 1 ] || exit "$ended"
+"""
+
+# GNU tar ends with 1 when a file changed while it was read: that is what caches of busy folders do.
+
+# Says first what it wants: the archive as it is, or plain, where the image cannot open it.
+_UNPACK = r"""
+how=$1; root=$(full "$2")
+case $how in
+    zstd) command -v zstd >/dev/null && open="zstd -q -d -c" || how=plain ;;
+    gzip) command -v gzip >/dev/null && open="gzip -d -c" || how=plain ;;
+esac
+[ "$how" != plain ] || open=cat
+echo "$how"
+mkdir -p "$root"
+code=/tmp/rondo-code.$$
+{ $open || echo broken >"$code"; } | tar -C "$root" -xf -
+ended=$?
+[ ! -e "$code" ] || { rm -f "$code"; echo "the archive is broken"; exit 1; }
+exit $ended
+"""
+
+_MAGIC = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x1f\x8b", "gzip"))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which paths are there, and what they can be stored relative to: `~` when all lie in the home, else `/`.
+
+    Homes differ between images, users and machines; what is relative to one is found again in another.
+    """
+
+    found: list[str]
+    root: str
+
+
+async def look(sandbox: Sandbox, working_directory: str, paths: Sequence[str]) -> Look:
+    _, answer = await ask(sandbox, _LOOK, working_directory, paths)
+    lines = answer.splitlines()
+    found = {line.removeprefix("found ") for line in lines if line.startswith("found ")}
+    return Look([path for path in paths if path in found], "~" if lines[-1:] == ["root ~"] else "/")
+
+
+async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Sequence[str]) -> AsyncIterator[bytes]:
+    """A compressed archive of `paths`, relative to `root`. Raises SandboxError at the end when tar failed."""
+    process = await sandbox.process(["sh", "-c", PRELUDE + _PACK, "rondo", working_directory, root, *paths])
+    try:
+        await process.write_eof()
+        while chunk := await process.read():
+            yield chunk
+        code = await process.wait()
+    finally:
+        await process.kill()
+    if code:
+        raise SandboxError(f"tar in the sandbox ended with code {code}")
+
+
+async def unpack(sandbox: Sandbox, working_directory: str, blob: Path, root: str) -> tuple[int, str]:
+    """Unpack a stored archive below `root` in the sandbox; tar's exit code and words."""
+    with blob.open("rb") as file:
+        head = file.read(4)
+    stored = next((name for magic, name in _MAGIC if head.startswith(magic)), "plain")
+    process = await sandbox.process(["sh", "-c", PRELUDE + _UNPACK, "rondo", working_directory, stored, root])
+    try:
+        wanted = (await process.read()).decode("utf-8", "replace").partition("\n")[0]
+        async with asyncio.TaskGroup() as group:
+            words = group.create_task(_listen(process))
+            await _send(blob, stored if wanted != stored else "plain", process)
+        return await process.wait(), words.result()
+    finally:
+        await process.kill()
+
+
+async def _send(blob: Path, opened_here: str, process: Process) -> None:
+    """The blob's bytes, opened here when `opened_here` says how, since the image has nothing that could."""
+    with contextlib.closing(_opened(blob, opened_here)) as file:
+        while chunk := await asyncio.to_thread(file.read, _CHUNK):
+            await process.write(chunk)
+    await process.write_eof()
+
+
+def _opened(blob: Path, how: str) -> BufferedIOBase:
+    if how == "zstd":
+        stream: BufferedIOBase = zstandard.open(blob, "rb")
+        return stream
+    return gzip.open(blob, "rb") if how == "gzip" else blob.open("rb")
+
+
+async def _listen(process: Process) -> str:
+    """The last of what it says."""
+    kept = b""
+    while chunk := await process.read():
+        kept = (kept + chunk)[-8192:]
+    return kept.decode("utf-8", "replace")

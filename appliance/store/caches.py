@@ -1,0 +1,98 @@
+"""Saved caches: immutable, found by prefix, thrown out when old, or least used where a project has too much (spec 2.1)."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from appliance.model import ProjectId
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    id: str
+    project_id: ProjectId
+    scope: str
+    key: str
+    root: str  # what its paths are relative to: / or ~
+    size_bytes: int
+    created_at_ms: int
+    used_at_ms: int
+    expires_at_ms: int
+
+
+def _cache(row: sqlite3.Row) -> Cache:
+    return Cache(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates over its values
+
+
+def exists(tx: Tx, project_id: ProjectId, scope: str, key: str, now_ms: int) -> bool:
+    """Whether exactly this key is saved."""
+    row = tx.execute(
+        "SELECT 1 FROM caches WHERE project_id = :project AND scope = :scope AND key = :key AND expires_at_ms > :now",
+        {"project": project_id, "scope": scope, "key": key, "now": now_ms},
+    ).fetchone()
+    return row is not None
+
+
+def add(tx: Tx, cache: Cache) -> bool:
+    """Save a cache; False when another saver was first. An expired one under the same key makes way."""
+    tx.execute(
+        "DELETE FROM caches WHERE project_id = :project AND scope = :scope AND key = :key AND expires_at_ms <= :now",
+        {"project": cache.project_id, "scope": cache.scope, "key": cache.key, "now": cache.created_at_ms},
+    )
+    added = tx.execute(
+        "INSERT INTO caches (id, project_id, scope, key, root, size_bytes, created_at_ms, used_at_ms, expires_at_ms)"
+        " VALUES (:id, :project_id, :scope, :key, :root, :size_bytes, :created_at_ms, :used_at_ms, :expires_at_ms)"
+        " ON CONFLICT DO NOTHING",
+        vars(cache),
+    )
+    return added.rowcount == 1
+
+
+def newest(tx: Tx, project_id: ProjectId, scope: str, prefix: str, now_ms: int) -> Cache | None:
+    """The most recently created cache whose key begins with `prefix`, even if another one has exactly that key."""
+    row = tx.execute(
+        "SELECT * FROM caches WHERE project_id = :project AND scope = :scope AND expires_at_ms > :now"
+        " AND key >= :prefix AND substr(key, 1, length(:prefix)) = :prefix ORDER BY created_at_ms DESC, rowid DESC LIMIT 1",
+        {"project": project_id, "scope": scope, "prefix": prefix, "now": now_ms},
+    ).fetchone()
+    return None if row is None else _cache(row)
+
+
+def used(tx: Tx, cache_id: str, now_ms: int) -> None:
+    tx.execute("UPDATE caches SET used_at_ms = :now WHERE id = :id", {"id": cache_id, "now": now_ms})
+
+
+def of_project(tx: Tx, project_id: ProjectId) -> list[Cache]:
+    """Every cache of a project, the most recently used first."""
+    rows = tx.execute("SELECT * FROM caches WHERE project_id = :id ORDER BY used_at_ms DESC", {"id": project_id})
+    return [_cache(row) for row in rows]
+
+
+def remove(tx: Tx, project_id: ProjectId, cache_id: str) -> bool:
+    found = tx.execute(
+        "DELETE FROM caches WHERE project_id = :project AND id = :id", {"project": project_id, "id": cache_id}
+    )
+    return found.rowcount > 0
+
+
+def evict(tx: Tx, quota_bytes: int, now_ms: int) -> list[str]:
+    """Forget what has expired, and of each project the least recently used over its quota; the ids that went."""
+    gone = tx.execute("DELETE FROM caches WHERE expires_at_ms <= :now RETURNING id", {"now": now_ms}).fetchall()
+    gone += tx.execute(
+        "DELETE FROM caches WHERE id IN (SELECT id FROM (SELECT id, sum(size_bytes) OVER (PARTITION BY project_id"
+        " ORDER BY used_at_ms DESC, created_at_ms DESC, id) AS total FROM caches) WHERE total > :quota) RETURNING id",
+        {"quota": quota_bytes},
+    ).fetchall()
+    return [row["id"] for row in gone]
+
+
+def forget_least_used(tx: Tx) -> list[str]:
+    """Forget the one cache that was not used for longest; its id, or nothing when there is none left."""
+    sql = "DELETE FROM caches WHERE id = (SELECT id FROM caches ORDER BY used_at_ms LIMIT 1) RETURNING id"
+    return [row["id"] for row in tx.execute(sql).fetchall()]
+
+
+def all_ids(tx: Tx) -> set[str]:
+    return {row["id"] for row in tx.execute("SELECT id FROM caches")}
