@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,7 +18,10 @@ _why_not: list[str] = []
 @pytest.fixture(scope="session")
 def executable() -> Path:
     """The one-file executable of the tree as it is now."""
-    return cached_executable()
+    try:
+        return cached_executable()
+    except Unavailable as problem:
+        _give_up(problem)
 
 
 @pytest.fixture
@@ -27,10 +31,7 @@ def root_without_python(tmp_path: Path) -> Iterator[Path]:
         require_rights()
         tar = cached_root()
     except Unavailable as problem:
-        _why_not.append(str(problem))
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but the executable cannot be tried without Python: {problem}")
-        pytest.skip(str(problem))
+        _give_up(problem)
     root = Path(tempfile.mkdtemp(prefix="root-", dir=tmp_path))
     try:
         unpack(tar, root)
@@ -39,7 +40,16 @@ def root_without_python(tmp_path: Path) -> Iterator[Path]:
         remove_root(root)  # some 300 MB, which pytest would keep for three runs
 
 
+def _give_up(problem: Unavailable) -> NoReturn:
+    if str(problem) not in _why_not:
+        _why_not.append(str(problem))
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI=true, but the executable cannot be tried: {problem}")
+    pytest.skip(str(problem))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _why_not:
-        terminalreporter.section("THE EXECUTABLE WAS NOT TRIED WITHOUT PYTHON", sep="!", red=True, bold=True)
-        terminalreporter.line(_why_not[0])
+        terminalreporter.section("THE ONE-FILE EXECUTABLE WAS NOT TRIED", sep="!", red=True, bold=True)
+        for why in _why_not:
+            terminalreporter.line(why)

@@ -19,6 +19,7 @@ from tests.engine_fixture import cache_folder
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILDS_KEPT = 3
+LACKING = 3  # of packaging/build.py
 
 _SOURCES = ("appliance", "web", "packaging/build.py", "packaging/rondo.spec", "pyproject.toml", "README.md", "LICENSE")
 
@@ -39,7 +40,10 @@ def copy_sources(to: Path) -> None:
 
 
 def cached_executable() -> Path:
-    """The one-file executable of the tree as it is now, built by packaging/build.py unless it was before."""
+    """The one-file executable of the tree as it is now, built by packaging/build.py unless it was before.
+
+    Raises Unavailable when that takes something which is not here.
+    """
     with tempfile.TemporaryDirectory(prefix="rondo-sources-") as folder, _kept("one-file") as kept:
         sources = Path(folder)
         copy_sources(sources)
@@ -52,6 +56,8 @@ def cached_executable() -> Path:
                 text=True,
                 check=False,
             )
+            if done.returncode == LACKING:
+                raise Unavailable(done.stderr.strip())
             assert done.returncode == 0, done.stdout + done.stderr
             (sources / "dist").rename(build) if _is_same_disk(sources, kept) else shutil.copytree(sources / "dist", build)
         os.utime(build)
