@@ -1,0 +1,48 @@
+"""Jobs per second of ten steps each, eight in flight, pushed as one workflow through the whole appliance."""
+
+from __future__ import annotations
+
+import time
+
+from tests.bench.floors import ExecPerStep, engine_api
+from tests.bench.report import Aim, Figure
+from tests.bench.world import Bench, Watched, appliance, config, containers, echoes, wait_until
+
+IN_FLIGHT = 8
+
+
+async def measure(bench: Bench) -> list[Figure]:
+    jobs = [echoes(10)] * (16 if bench.is_quick else 32)
+    samples: list[float] = []
+    floors: list[float] = []
+    async with appliance(bench, at_once=IN_FLIGHT) as watched, engine_api(bench.engine) as docker:
+        floor = ExecPerStep(docker, watched.network, f"{_instance(watched)}-floor")
+        for turn in bench.turns(3):
+            floors.append(await floor.jobs_per_s(jobs, IN_FLIGHT))
+            samples.append(await _jobs_per_s(bench, watched, jobs))
+            bench.say(f"throughput {turn + 1}: floor {floors[-1]:.2f}, {samples[-1]:.2f} jobs/s")
+    return [
+        Figure(
+            name="jobs of ten steps, 8 in flight",
+            unit="jobs/s",
+            samples=samples,
+            floor="one docker exec per step, straight to the engine's API",
+            floor_samples=floors,
+            aim=Aim(of="ratio", at_least=2),
+            note="from the push's return until the last container is gone",
+        )
+    ]
+
+
+async def _jobs_per_s(bench: Bench, watched: Watched, jobs: list[list[str]]) -> float:
+    """With all that belongs to it: the reading of the config, the rows, and the removal of the containers."""
+    await watched.commit(config(*jobs))
+    begin_s = time.perf_counter()
+    await watched.place.push()
+    await watched.ended(watched.pushes, len(jobs))
+    await wait_until(lambda: not containers(bench.engine, _instance(watched)), every_s=0.05)
+    return len(jobs) / (time.perf_counter() - begin_s)
+
+
+def _instance(watched: Watched) -> str:
+    return watched.network.removeprefix("rondo-")
