@@ -52,7 +52,7 @@ async def show(request: web.Request) -> web.Response:
     parts, user, number = parts_of(request), user_of(request), int(request.match_info["number"])
     index = _index(request.query.get("node", "0"))
     found = await parts.db.read(lambda tx: _read(tx, user, number, index))
-    return page(request, "job.html", _values(parts, found, index))
+    return await page(request, "job.html", _values(parts, found, index))
 
 
 def _index(text: str) -> int:

@@ -29,11 +29,11 @@ async def show(request: web.Request) -> web.Response:
     token, after = request.query.get("token", ""), local_path(request.query.get("next"))
     if user is not None and not token:
         return back_to(after)
-    return _form(request, token=token, after=after)
+    return await _form(request, token=token, after=after)
 
 
-def _form(request: web.Request, *, token: str, after: str, problem: str = "", status: int = 200) -> web.Response:
-    return page(request, "login.html", {"token": token, "after": after, "problem": problem}, status)
+async def _form(request: web.Request, *, token: str, after: str, problem: str = "", status: int = 200) -> web.Response:
+    return await page(request, "login.html", {"token": token, "after": after, "problem": problem}, status)
 
 
 async def enter(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ async def enter(request: web.Request) -> web.Response:
     else:
         user, problem = await _by_password(request, form), "Name or password is wrong."
     if user is None:
-        return _form(request, token="", after=after, problem=problem, status=403)
+        return await _form(request, token="", after=after, problem=problem, status=403)
     for key in keys:
         failed.forget(key)
     return await _welcome(request, user, after)

@@ -45,7 +45,7 @@ async def show(request: web.Request) -> web.Response:
         return line, pipelines.pipeline(tx, line.id), [Drawn(chip, draw(found[chip.id])) for chip in chips]
 
     line, pipeline, workflows = await parts.db.read(read)
-    return page(request, "pipeline.html", _values(project, line, pipeline, workflows))
+    return await page(request, "pipeline.html", _values(project, line, pipeline, workflows))
 
 
 def _values(project: Project, line: Line, pipeline: Pipeline, workflows: list[Drawn]) -> Mapping[str, Any]:

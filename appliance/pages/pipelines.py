@@ -69,7 +69,7 @@ async def everything(request: web.Request) -> web.Response:
         return rows, {project.slug: project for project in seen.values()}
 
     rows, seen = await parts.db.read(read)
-    return _list(request, rows, project=None, branch=None, topics="mine", projects=list(seen.values()))
+    return await _list(request, rows, project=None, branch=None, topics="mine", projects=list(seen.values()))
 
 
 async def of_project(request: web.Request) -> web.Response:
@@ -83,10 +83,10 @@ async def of_project(request: web.Request) -> web.Response:
 
     rows, branches = await parts.db.read(read)
     topics = f"project:{project.id}"
-    return _list(request, rows, project=project, branch=branch, topics=topics, projects=[project], branches=branches)
+    return await _list(request, rows, project=project, branch=branch, topics=topics, projects=[project], branches=branches)
 
 
-def _list(
+async def _list(
     request: web.Request,
     rows: list[Row],
     *,
@@ -98,7 +98,7 @@ def _list(
 ) -> web.Response:
     more: Mark | None = rows[_ROWS - 1].line.mark if len(rows) > _ROWS else None
     addresses = parts_of(request).addresses
-    return page(
+    return await page(
         request,
         "pipelines.html",
         {

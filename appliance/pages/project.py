@@ -29,7 +29,7 @@ async def index(request: web.Request) -> web.Response:
             found.append((project, Row(newest[0], project, chips[newest[0].id]) if newest else None))
         return found
 
-    return page(request, "projects.html", {"found": await parts.db.read(read), "project_path": project_path})
+    return await page(request, "projects.html", {"found": await parts.db.read(read), "project_path": project_path})
 
 
 async def show(request: web.Request) -> web.Response:
@@ -41,7 +41,7 @@ async def show(request: web.Request) -> web.Response:
         return [Row(line, project, chips[line.id]) for line in lines], overview.branches(tx, project.id)
 
     rows, branches = await parts.db.read(read)
-    return page(
+    return await page(
         request,
         "project.html",
         {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, expect
 
 from appliance.model import User
 from tests.web.chrome import Complaints, chromium, logged_in
@@ -36,7 +36,7 @@ class Visitor:
 
     async def settled(self) -> None:
         """Until the page hears the bell."""
-        await self.page.wait_for_function("document.querySelector('main').dataset.live === 'on'")
+        await expect(self.page.locator("main")).to_have_attribute("data-live", "on")
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ const MOST_LINES = 10000; // in the page at once
 const LONGEST_LINE = 16 * 1024; // bytes; a longer one is cut into several
 const STREAMS = 3; // at once: a browser has six connections for us
 const RETRY_MS = 1000;
+const DRAW_MS = 60; // between two drawings
+const MOST_QUEUED = 2.5 * TAIL_BYTES; // more than this comes faster than anybody reads: only its end is drawn
+const NOTHING = new Uint8Array(0);
 const NEWLINE = 10;
 const RETURN = 13;
 
@@ -85,7 +88,10 @@ class LogView {
   reset(offset) {
     this.begin = offset; // byte offset of the first line in the page
     this.end = offset; // of the next byte to ask for
-    this.partial = new Uint8Array(0);
+    this.queue = []; // chunks that wait to be drawn
+    this.queued = 0;
+    this.hasGap = false; // whether the queue's oldest were dropped
+    this.partial = NOTHING;
     this.style = PLAIN;
     this.tail = null;
     this.mustSkip = offset > 0; // we came into the middle of a line
@@ -156,16 +162,42 @@ class LogView {
     return response;
   }
 
+  /** Take a chunk. Reading goes on at the connection's pace, drawing at the eye's. */
   push(bytes) {
+    this.end += bytes.length;
+    this.queue.push(bytes);
+    this.queued += bytes.length;
+    if (this.queued > MOST_QUEUED) {
+      while (this.queued - this.queue[0].length >= TAIL_BYTES) this.queued -= this.queue.shift().length;
+      this.hasGap = true;
+    }
+    if (!this.timer) this.timer = setTimeout(() => this.flush(), DRAW_MS);
+  }
+
+  /** Draw what has come. */
+  flush() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (!this.queued) return;
+    const { queue, end } = this;
+    if (this.hasGap) {
+      this.reset(end - this.queued);
+      this.end = end;
+    }
+    this.queue = [];
+    this.queued = 0;
+    this.draw(queue.reduce(joined));
+  }
+
+  draw(bytes) {
     const isAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 40;
     const lines = document.createDocumentFragment();
-    this.end += bytes.length;
     let from = 0;
     if (this.mustSkip) from = this.skip(bytes);
     let at;
     while ((at = bytes.indexOf(NEWLINE, from)) !== -1) {
       this.addLine(lines, joined(this.partial, bytes.subarray(from, at)), 1);
-      this.partial = new Uint8Array(0);
+      this.partial = NOTHING;
       from = at + 1;
     }
     this.partial = joined(this.partial, bytes.subarray(from));
@@ -244,6 +276,7 @@ class LogView {
   }
 
   finish() {
+    this.flush();
     this.box.classList.remove("is-waiting");
     this.box.classList.toggle("is-blank", this.end === 0);
   }
@@ -285,6 +318,7 @@ class LogView {
   /** So much earlier output is shown that the end must go; following it makes no sense any more. */
   detach() {
     this.stop();
+    this.flush();
     this.isDetached = true;
     let line = this.laterButton.previousElementSibling;
     for (let left = this.box.childElementCount - MOST_LINES; left > 0; left--) {
@@ -322,7 +356,7 @@ function lineOf(runs, byteCount) {
 }
 
 function joined(first, second) {
-  if (!first.length) return second.slice();
+  if (!first.length) return second;
   const both = new Uint8Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);
