@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 from appliance.errors import DiskFull
 
@@ -22,6 +23,8 @@ class Blobs:
     """Files below one folder; nothing that a user wrote becomes part of a path."""
 
     CACHES = "caches"
+    LAYERS = "layers"
+    ARTIFACTS = "artifacts"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,6 +83,20 @@ class Blobs:
         finally:
             temporary.unlink(missing_ok=True)
         return size
+
+    def store_file(self, kind: str, blob_id: str, content: IO[bytes]) -> None:
+        """`store` for a thread. Raises OSError when there is no room."""
+        path = self.path(kind, blob_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + _NEW)
+        try:
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(content, file, _GATHER_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def drop(self, kind: str, blob_id: str) -> None:
         """Remove a blob, half-written or whole; nothing to do when it is gone."""

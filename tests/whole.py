@@ -17,6 +17,7 @@ import asyncssh
 
 from appliance.app import Appliance, running
 from appliance.crypto import SecretBox, load_or_make_key
+from appliance.executors.local import LocalExecutor
 from appliance.model import PipelineId, Vcs
 from appliance.settings import Settings, Value
 from appliance.store import jobs as rows
@@ -179,9 +180,20 @@ async def house(
 ) -> AsyncIterator[tuple[Place, Appliance]]:
     """A furnished appliance in this process."""
     place = Place(tmp_path / "data", tmp_path / "work", settings_for(tmp_path / "data", changes), secrets or {})
-    async with running(place.settings) as appliance:
-        place.furnish()
-        yield place, appliance
+    try:
+        async with running(place.settings) as appliance:
+            place.furnish()
+            yield place, appliance
+    finally:
+        await end_jobs_of_this_host(place)
+
+
+async def end_jobs_of_this_host(place: Place) -> None:
+    """Jobs survive their appliance; after a test there is none to come back to them."""
+    executor = LocalExecutor("test", place.data / "sandboxes")
+    for ref in await executor.list():
+        await executor.remove(ref)
+    await executor.close()
 
 
 class Served:
@@ -256,3 +268,4 @@ async def served(
         assert process._process is not None
         if process._process.returncode is None:
             await process.terminate()
+        await end_jobs_of_this_host(place)

@@ -1,21 +1,25 @@
-"""Sweeps every minute what others could not: sandboxes whose removal failed, expired logins, old and surplus caches."""
+"""Sweeps every minute what others could not: sandboxes whose removal failed, expired logins, old blobs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
 from appliance.errors import DiskFull, RondoError
 from appliance.executors.base import Executor
-from appliance.store import caches, jobs, people
+from appliance.store import artifacts, caches, jobs, people, workspaces
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
 
 _EVERY_S = 60.0
+_DAY_MS = 86_400_000
+_LAYERS_LAST_MS = 15 * _DAY_MS  # spec 2.2
+_ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
+_ROWS = {Blobs.CACHES: caches.all_ids, Blobs.LAYERS: workspaces.all_ids, Blobs.ARTIFACTS: artifacts.all_ids}
 
 
 class Janitor:
@@ -37,7 +41,7 @@ class Janitor:
         self._cache_quota = cache_quota
         self._disk_floor = disk_floor
         self._free = free or (lambda: free_bytes(blobs.root))
-        self._strangers: set[str] = set()
+        self._strangers: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Ends only by being cancelled."""
@@ -52,34 +56,41 @@ class Janitor:
         now_ms = self._clock.now_ms()
         await self._db.write(lambda tx: people.drop_expired(tx, now_ms))
         await self._sweep_caches(now_ms)
+        layers = await self._db.write(lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS))
+        self._drop(Blobs.LAYERS, layers)
+        old = await self._db.write(lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS))
+        self._drop(Blobs.ARTIFACTS, old)
+        await self._drop_strangers()
         for executor in self._executors.values():
             await self._sweep(executor)
 
     async def _sweep_caches(self, now_ms: int) -> None:
         """Rows first, then blobs: a blob without a row is rubbish, a row without a blob would be a broken promise."""
         gone = await self._db.write(lambda tx: caches.evict(tx, self._cache_quota, now_ms))
-        self._drop(gone)
+        self._drop(Blobs.CACHES, gone)
         while self._free() < self._disk_floor:
             more = await self._db.write(caches.forget_least_used)
             if not more:
                 break
-            self._drop(more)
+            self._drop(Blobs.CACHES, more)
             gone += more
-        await self._drop_strangers()
         if gone:
             log.info("caches were thrown out", extra={"count": len(gone)})
 
-    def _drop(self, cache_ids: list[str]) -> None:
-        for cache_id in cache_ids:
-            self._blobs.drop(Blobs.CACHES, cache_id)
+    def _drop(self, kind: str, blob_ids: Iterable[str]) -> None:
+        for blob_id in blob_ids:
+            self._blobs.drop(kind, blob_id)
 
     async def _drop_strangers(self) -> None:
         """Blobs without a row, as a killed saver leaves them. One that is being saved has none yet either, so only
         what was strange at the last look too is removed."""
-        known = await self._db.read(caches.all_ids)
-        names = await asyncio.to_thread(lambda: set(self._blobs.ids(Blobs.CACHES)))
-        strangers = names - known
-        self._drop(sorted(strangers & self._strangers))
+        strangers: set[tuple[str, str]] = set()
+        for kind, all_ids in _ROWS.items():
+            known = await self._db.read(all_ids)
+            names = await asyncio.to_thread(lambda kind: set(self._blobs.ids(kind)), kind)
+            strangers |= {(kind, name) for name in names - known}
+        for kind, name in strangers & self._strangers:
+            self._blobs.drop(kind, name)
         self._strangers = strangers
 
     async def _sweep(self, executor: Executor) -> None:

@@ -36,6 +36,7 @@ class Record:
         self._job_id = facts.job.id
         self._index = facts.node.index
         self._ended: list[moves.StepEnd] = []
+        self.is_finished = False
         self._needles = needles(facts.secrets.values())
 
     def end_step(self, position: int, outcome: Outcome) -> None:
@@ -59,6 +60,7 @@ class Record:
         changed = await self._write(
             lambda tx: moves.finish_node(tx, self._job_id, self._index, status, message, ended, now_ms)
         )
+        self.is_finished = True
         self._shop.bell.ring("work", "outbox", *changed.topics())
         for row in self._facts.steps:
             self._ring_log(row.position)

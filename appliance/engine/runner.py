@@ -65,10 +65,19 @@ class _Runner:
                 watch = group.create_task(self._watch(work))
                 await asyncio.wait({work})
                 watch.cancel()
+            await self._end()
         except asyncio.CancelledError:
-            if self._sandbox is not None:
-                await self._sandbox.detach()
+            await self._let_go()
             raise
+
+    async def _let_go(self) -> None:
+        """The appliance stops: a sandbox whose node has ended goes, any other lives on. Both may be repeated."""
+        if self.record.is_finished:
+            await self.close()
+        elif self._sandbox is not None:
+            await self._sandbox.detach()
+
+    async def _end(self) -> None:
         if self._stop is _Stop.CANCELED:
             await self.record.finish(NodeStatus.CANCELED, "")
         elif self._stop is _Stop.OUT_OF_TIME:

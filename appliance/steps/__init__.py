@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.language import plan as plans
-from appliance.steps import cache, checkout, run, unsupported
+from appliance.steps import artifacts, cache, checkout, run, unsupported, workspace
 from appliance.steps.base import NodeView, Outcome
 
 
@@ -18,5 +18,11 @@ async def perform(step: plans.Step, node: NodeView) -> Outcome:
             return await cache.save(step, node)
         case plans.RestoreCache():
             return await cache.restore(step, node)
+        case plans.PersistToWorkspace():
+            return await workspace.persist(step, node)
+        case plans.AttachWorkspace():
+            return await workspace.attach(step, node)
+        case plans.StoreArtifacts():
+            return await artifacts.store(step, node)
         case _:
             return await unsupported.perform(step, node)

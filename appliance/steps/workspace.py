@@ -1,0 +1,150 @@
+"""`persist_to_workspace` and `attach_workspace` (spec 2.2): layers of files, handed down the workflow's graph."""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from collections.abc import Mapping, Sequence
+
+from appliance.blobs import Blobs
+from appliance.errors import DiskFull
+from appliance.language import plan as plans
+from appliance.model import JobId, StepStatus
+from appliance.steps import archive, glob
+from appliance.steps.base import SUCCESS, NodeView, Outcome
+from appliance.steps.inside import ask
+from appliance.store import jobs, workspaces
+from appliance.store.database import Tx
+
+_LIST = r"""
+root=$(full "$1"); depth=$2
+cd "$root" 2>/dev/null || exit 0
+find . -mindepth 1 -maxdepth "$depth" | sed 's,^\./,,'
+"""
+
+# `find` does not follow links: a link that leads out of the root is stored as the link it is.
+_FILES = r"""
+root=$(full "$1"); shift
+cd "$root" 2>/dev/null || { echo "missing itself"; exit 0; }
+for path; do
+    if [ -e "./$path" ] || [ -L "./$path" ]; then find "./$path" ! -type d | sed 's,^\./,file ,'
+    else echo "missing $path"; fi
+done
+"""
+
+
+async def persist(step: plans.PersistToWorkspace, node: NodeView) -> Outcome:
+    """Add a layer with the paths that match below the root. A path that matches nothing fails the step."""
+    paths, unmatched = await _expanded(step, node)
+    if unmatched:
+        return await _failed(node, f"nothing below {step.root} matches {', '.join(unmatched)}")
+    _, answer = await ask(node.sandbox, _FILES, node.job.working_directory, [step.root, *paths])
+    lines = answer.splitlines()
+    if missing := [line.removeprefix("missing ") for line in lines if line.startswith("missing ")]:
+        return await _failed(node, f"{step.root}: there is no {', '.join(missing)}")
+    names = frozenset(posixpath.normpath(line.removeprefix("file ")) for line in lines if line.startswith("file "))
+    layer_id, data = uuid.uuid4().hex, node.data
+    below = [posixpath.join(step.root, path) for path in paths]
+    try:
+        packed = archive.pack(node.sandbox, node.job.working_directory, step.root, below)
+        size = await data.blobs.store(Blobs.LAYERS, layer_id, packed)
+    except DiskFull as error:
+        return await _failed(node, str(error))
+    layer = workspaces.Layer(
+        id=layer_id,
+        workspace_id=data.workspace_id,
+        job_id=data.job_id,
+        index=node.index,
+        step=node.command_id,
+        names=names,
+        size_bytes=size,
+        created_at_ms=data.clock.now_ms(),
+    )
+    if not await data.db.write(lambda tx: workspaces.add(tx, layer)):
+        data.blobs.drop(Blobs.LAYERS, layer_id)
+    await node.say(f"Persisted {len(names)} files, {size / 1e6:.1f} MB\n")
+    return SUCCESS
+
+
+async def _expanded(step: plans.PersistToWorkspace, node: NodeView) -> tuple[list[str], list[str]]:
+    """The paths below the root with patterns filled in, and the patterns that match nothing."""
+    patterns = [path for path in step.paths if glob.is_pattern(path)]
+    names: list[str] = []
+    if patterns:
+        deepest = str(max(glob.depth(pattern) for pattern in patterns))
+        _, answer = await ask(node.sandbox, _LIST, node.job.working_directory, [step.root, deepest])
+        names = answer.splitlines()
+    paths, unmatched = [], []
+    for path in step.paths:
+        plain = posixpath.normpath(path)
+        found = [name for name in names if glob.matches(plain, name)] if glob.is_pattern(path) else [plain]
+        paths += found
+        unmatched += [] if found else [path]
+    return list(dict.fromkeys(paths)), unmatched
+
+
+async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
+    """Unpack the layers of all jobs upstream, in the order of the graph."""
+    data = node.data
+    rows, requires, layers = await data.db.read(lambda tx: _facts(tx, data.job_id, data.workspace_id))
+    order = upstream(rows, requires, data.job_id)
+    mine = sorted((layer for layer in layers if layer.job_id in order), key=lambda layer: list(order).index(layer.job_id))
+    if clash := _clash(mine, order):
+        return await _failed(node, f"Concurrent upstream jobs persisted the same file(s): {', '.join(clash[:5])}")
+    if not mine:
+        await node.say("No job upstream has persisted anything\n")
+    for layer in mine:
+        blob = data.blobs.path(Blobs.LAYERS, layer.id)
+        if not blob.exists():
+            return await _failed(node, "a layer of this workspace is gone: workspaces are kept for 15 days")
+        code, words = await archive.unpack(node.sandbox, node.job.working_directory, blob, step.at)
+        if code:
+            await node.say(words)
+            return await _failed(node, f"a layer could not be unpacked (tar ended with code {code})")
+        await node.say(f"Attached {len(layer.names)} files, {layer.size_bytes / 1e6:.1f} MB\n")
+    return SUCCESS
+
+
+def _facts(
+    tx: Tx, job_id: JobId, workspace_id: str
+) -> tuple[list[jobs.Job], Mapping[JobId, Sequence[plans.Require]], list[workspaces.Layer]]:
+    workflow_id = jobs.by_id(tx, job_id).workflow_id
+    return jobs.of_workflow(tx, workflow_id), jobs.requires_of(tx, workflow_id), workspaces.layers_of(tx, workspace_id)
+
+
+def upstream(
+    rows: Sequence[jobs.Job], requires: Mapping[JobId, Sequence[plans.Require]], job_id: JobId
+) -> Mapping[JobId, frozenset[JobId]]:
+    """The jobs that this one needs, at whatever distance, each after those that it needs itself; with these."""
+    by_name = {row.name: row.id for row in rows}
+    found: dict[JobId, frozenset[JobId]] = {}
+
+    def visit(one: JobId) -> frozenset[JobId]:
+        if one not in found:
+            needed: frozenset[JobId] = frozenset()
+            for require in requires[one]:
+                parent = by_name[require.job]
+                needed |= {parent} | visit(parent)
+            found[one] = needed
+        return found[one]
+
+    visit(job_id)
+    del found[job_id]
+    return found
+
+
+def _clash(layers: Sequence[workspaces.Layer], needs: Mapping[JobId, frozenset[JobId]]) -> list[str]:
+    """Files that two jobs persisted of which neither comes after the other; or two nodes of one job."""
+    clash: set[str] = set()
+    for at, one in enumerate(layers):
+        for other in layers[at + 1 :]:
+            is_ordered = one.job_id in needs[other.job_id] or other.job_id in needs[one.job_id]
+            is_same_node = (one.job_id, one.index) == (other.job_id, other.index)
+            if not is_ordered and not is_same_node:
+                clash |= one.names & other.names
+    return sorted(clash)
+
+
+async def _failed(node: NodeView, message: str) -> Outcome:
+    await node.say(message + "\n")
+    return Outcome(StepStatus.FAILED, message=message)

@@ -1,0 +1,61 @@
+"""Workspaces: layers of files that the jobs of a workflow leave for those after them (spec 2.2)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from appliance.model import JobId
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    id: str
+    workspace_id: str
+    job_id: JobId
+    index: int
+    step: str
+    names: frozenset[str]
+    size_bytes: int
+    created_at_ms: int
+
+
+def add(tx: Tx, layer: Layer) -> bool:
+    """Add a layer; False when this step has added one already."""
+    added = tx.execute(
+        "INSERT INTO layers (id, workspace_id, job_id, idx, step, names, size_bytes, created_at_ms)"
+        " VALUES (:id, :workspace_id, :job_id, :index, :step, :names, :size_bytes, :created_at_ms) ON CONFLICT DO NOTHING",
+        {**vars(layer), "names": json.dumps(sorted(layer.names))},
+    )
+    return added.rowcount == 1
+
+
+def layers_of(tx: Tx, workspace_id: str) -> list[Layer]:
+    """Every layer of a workspace, oldest first."""
+    rows = tx.execute("SELECT * FROM layers WHERE workspace_id = :id ORDER BY created_at_ms, rowid", {"id": workspace_id})
+    return [_layer(row) for row in rows]
+
+
+def _layer(row: sqlite3.Row) -> Layer:
+    return Layer(
+        id=row["id"],
+        workspace_id=row["workspace_id"],
+        job_id=JobId(row["job_id"]),
+        index=row["idx"],
+        step=row["step"],
+        names=frozenset(json.loads(row["names"])),
+        size_bytes=row["size_bytes"],
+        created_at_ms=row["created_at_ms"],
+    )
+
+
+def forget_older(tx: Tx, before_ms: int) -> list[str]:
+    """Forget layers made before a time; their ids."""
+    rows = tx.execute("DELETE FROM layers WHERE created_at_ms < :before RETURNING id", {"before": before_ms}).fetchall()
+    return [row["id"] for row in rows]
+
+
+def all_ids(tx: Tx) -> set[str]:
+    return {row["id"] for row in tx.execute("SELECT id FROM layers")}
