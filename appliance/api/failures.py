@@ -35,7 +35,7 @@ _FOR_PROGRAMS = ("/api/", "/hooks/", "/live", "/health", "/static/")
 
 
 def is_for_program(request: web.Request) -> bool:
-    return request.path.startswith(_FOR_PROGRAMS) or request.path.endswith("/log")
+    return request.path.startswith(_FOR_PROGRAMS) or (request.path.startswith("/jobs/") and request.path.endswith("/log"))
 
 
 def translating(error_page: ErrorPage) -> Middleware:

@@ -7,6 +7,7 @@ memory, nothing is queued, and a reader that comes back asks for the rest by off
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,9 +17,10 @@ from appliance.api.jobs import numbered_job_for
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import NUMBER, Policy, Route
 from appliance.api.streams import STREAMS, has_gone, send
+from appliance.bell import Listener
 from appliance.errors import BadRequest, NotFound
-from appliance.model import JobId, User
-from appliance.store import overview
+from appliance.model import JobId
+from appliance.store import overview, people
 from appliance.store.database import Tx
 
 LARGEST_ANSWER = 1 << 20
@@ -40,17 +42,17 @@ class _Place:
 
 
 async def log(request: web.Request) -> web.StreamResponse:
-    parts, user = parts_of(request), user_of(request)
+    parts = parts_of(request)
     offset = _number(request, "offset", 0)
     limit = min(_number(request, "limit", LARGEST_ANSWER), LARGEST_ANSWER)
-    place = await parts.db.read(lambda tx: _place(tx, user, request))
     # Whether it has ended is asked before how much there is: what is read then is all of it.
-    is_done = await _has_ended(parts, place)
+    place, is_done = await _look(request)
     size = await asyncio.to_thread(_size, parts, place)
     if offset > size:
         return web.Response(status=416, text="There is no such offset.\n", headers=_headers(size, is_done))
     if request.query.get("follow") == "1":
-        return await _follow(request, parts, place, offset, size, is_done)
+        with request.app[STREAMS].hold(user_of(request).id), parts.bell.listen(place.topic) as listener:
+            return await _follow(request, place, listener, offset, _headers(size, is_done))
     body = await asyncio.to_thread(_read, parts, place, offset, limit)
     return web.Response(
         body=body,
@@ -61,40 +63,47 @@ async def log(request: web.Request) -> web.StreamResponse:
 
 
 async def _follow(
-    request: web.Request, parts: Parts, place: _Place, offset: int, size: int, is_done: bool
+    request: web.Request, place: _Place, listener: Listener, offset: int, headers: dict[str, str]
 ) -> web.StreamResponse:
-    with request.app[STREAMS].hold(user_of(request).id), parts.bell.listen(place.topic) as listener:
-        response = web.StreamResponse(headers=_headers(size, is_done))
-        response.content_type = "text/plain"
-        response.charset = "utf-8"
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold lines back
-        await response.prepare(request)
-        while not has_gone(request):
-            is_done = await _has_ended(parts, place)
-            while chunk := await asyncio.to_thread(_read, parts, place, offset, _CHUNK):
-                if not await send(request, response, chunk, _STUCK_S):
-                    return response
-                offset += len(chunk)
-            if is_done:
+    response = web.StreamResponse(headers=headers | {"X-Accel-Buffering": "no"})  # nginx would hold lines back
+    response.content_type = "text/plain"
+    response.charset = "utf-8"
+    await response.prepare(request)
+    while not has_gone(request):
+        try:
+            _, is_done = await _look(request)
+        except NotFound:  # the job was removed, or the right to see it
+            break
+        chunk = await asyncio.to_thread(_read, parts_of(request), place, offset, _CHUNK)
+        if chunk:
+            if not await send(request, response, chunk, _STUCK_S):
+                return response
+            offset += len(chunk)
+        elif is_done:
+            with contextlib.suppress(ConnectionError):
                 await response.write_eof()
-                break
-            if await listener.wait(_LOOK_S):
-                await asyncio.sleep(_REST_S)
+            return response
+        elif await listener.wait(_LOOK_S):
+            await asyncio.sleep(_REST_S)
+    if request.transport is not None:
+        request.transport.abort()  # a stream that stops in the middle must not look like one that ended
     return response
 
 
-def _place(tx: Tx, user: User, request: web.Request) -> _Place:
-    """The step that the path names. Raises NotFound, also when the job is not for this user."""
-    job = numbered_job_for(tx, user, int(request.match_info["number"]))
+async def _look(request: web.Request) -> tuple[_Place, bool]:
+    """The step that the path names, and whether it has ended. Raises NotFound, also when it is no longer for this user."""
+    asker, number = user_of(request), int(request.match_info["number"])
     index, position = int(request.match_info["node"]), int(request.match_info["step"])
-    if overview.step_status(tx, job.id, index, position) is None:
-        raise NotFound("Step not found")
-    return _Place(job.id, index, position)
 
+    def read(tx: Tx) -> tuple[_Place, bool]:
+        user = people.by_id(tx, asker.id)  # again: a stream may outlive the account
+        job = numbered_job_for(tx, user, number)
+        status = overview.step_status(tx, job.id, index, position)
+        if status is None:
+            raise NotFound("Step not found")
+        return _Place(job.id, index, position), status.is_done
 
-async def _has_ended(parts: Parts, place: _Place) -> bool:
-    status = await parts.db.read(lambda tx: overview.step_status(tx, place.job_id, place.index, place.position))
-    return status is None or status.is_done
+    return await parts_of(request).db.read(read)
 
 
 def _size(parts: Parts, place: _Place) -> int:

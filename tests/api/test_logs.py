@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from appliance.model import JobId, StepStatus, User
+from appliance.store import jobs, people
 from tests.web.world import World, job, workflow
 
 
@@ -128,6 +129,19 @@ async def test_following_an_ended_log_gives_all_of_it(world: World, ada: User, r
     await world.step(running, 0, StepStatus.FAILED)
     async with asyncio.timeout(20), asking(world, ada, "?follow=1") as response:
         assert await response.read() == data
+
+
+async def test_who_loses_the_right_loses_the_stream(world: World, ada: User, running: JobId) -> None:
+    bob = await world.user("bob")
+    row = await world.db.read(lambda tx: jobs.by_id(tx, running))
+    await world.db.write(lambda tx: people.let_into(tx, bob.id, row.project_id))
+    world.write_log(running, 0, b"before ")
+    async with asyncio.timeout(20), asking(world, bob, "?follow=1") as response:
+        assert await response.content.readexactly(7) == b"before "
+        await world.db.write(lambda tx: people.remove(tx, bob.id))
+        world.write_log(running, 0, b"after")
+        with pytest.raises(aiohttp.ClientError):
+            assert await response.read() == b""
 
 
 async def test_a_reader_that_does_not_read_is_not_read_ahead_for(world: World, ada: User, running: JobId) -> None:
