@@ -146,6 +146,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     live=live,
                     blobs=Blobs(data / "blobs"),
                     places=_places(settings),
+                    orbs=shelf.from_settings(settings, data, clock),
                     web_url=settings.text("web.url").rstrip("/") or _url_of(listener, settings),
                 )
                 async with _started(core, hosted, listener) as appliance:
@@ -168,6 +169,7 @@ class _Core:
     live: LiveNodes
     blobs: Blobs
     places: placement.Places
+    orbs: shelf.Shelf
     web_url: str
 
 
@@ -285,13 +287,12 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
 
 
 def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
-    orbs = shelf.from_settings(core.settings, core.data, core.clock)
     return Intake(
         db=core.db,
         bell=core.bell,
         clock=core.clock,
         providers=core.providers,
-        orbs=lambda project, lock: orbs.source(project.org, lock),
+        orbs=lambda project, lock: core.orbs.source(project.org, lock),
         git_url=git_url,
         largest_config=core.settings.integer("git.largest_config"),
         patience_s=core.settings.number("git.patience"),

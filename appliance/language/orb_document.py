@@ -25,7 +25,6 @@ class CheckedOrb:
 
     problems: tuple[Problem, ...]
     orbs: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0  # problems beyond the limit
 
     @property
@@ -34,7 +33,7 @@ class CheckedOrb:
 
     def render(self, problem: Problem) -> str:
         """A problem with its source line and a caret."""
-        return problem.render(self.sources.get(problem.file))
+        return problem.render()
 
 
 def check_orb(
@@ -51,9 +50,8 @@ def check_orb(
     except RecursionError:
         work.problems.error(Frame("", file, 1, 1), "too-deep", "The orb is nested too deeply.")
     return CheckedOrb(
-        problems=work.problems.sorted(file),
+        problems=work.problems.sorted(file, work.line_of),
         orbs=dict(imports.resolved),
-        sources=work.texts,
         left_out=work.problems.left_out,
     )
 

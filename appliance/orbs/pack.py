@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 from appliance.errors import BadRequest
+from appliance.language.compilation import Compilation
 from appliance.language.nodes import Map, Node, Scalar, Sequence, describe
-from appliance.language.options import Limits
-from appliance.language.problems import Problems
+from appliance.language.options import Options
 from appliance.language.source import read
 
 FOLDERS = ("commands", "examples", "executors", "jobs")
@@ -57,33 +57,34 @@ class _Packer:
     trouble: list[str] = field(default_factory=list)
 
     def folder(self, folder: Path, *, is_root: bool = False) -> Tree:
-        """What a folder comes to; later names replace what earlier ones said of a key, whole."""
+        """What a folder comes to. Maps under one key are put together; of two values for one name the later counts."""
         tree: Tree = {}
         for path in sorted(folder.iterdir(), key=lambda path: path.name.encode("utf-8", "surrogateescape")):
             if path.name.startswith("."):
                 continue
             if path.is_dir():
                 inner = self.folder(path) if not is_root or path.name in FOLDERS else {}
-                if inner:
-                    tree[path.name] = {**_fields(tree.get(path.name)), **inner}
+                _merge(tree, {path.name: inner} if inner else {})
             elif path.suffix in _ENDINGS:
                 content = self._file(path)
                 if is_root or path.name.startswith("@"):
-                    tree.update(content)
+                    _merge(tree, content)
                 elif content:
-                    tree[path.stem] = {**_fields(tree.get(path.stem)), **content}
+                    _merge(tree, {path.stem: content})
         return tree
 
     def _file(self, path: Path) -> Tree:
         shown = str(path)
-        problems = Problems(Limits().problems)
+        work = Compilation(Options(), {})
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeError) as error:
             self.trouble.append(f"{shown} cannot be read: {error}")
             return {}
-        node = read(text, shown, problems, Limits())
-        self.trouble += [problem.render(text) for problem in problems.sorted(shown) if problem.kind == "error"]
+        work.add_source(shown, text)
+        node = read(text, shown, work.problems, work.limits)
+        found = work.problems.sorted(shown, work.line_of)
+        self.trouble += [problem.render() for problem in found if problem.kind == "error"]
         if node is None or (isinstance(node, Scalar) and node.kind == "null"):
             return {}
         if not isinstance(node, Map):
@@ -138,6 +139,12 @@ class _Packer:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self.trouble.append(f"{where}: cannot include {name}: {reason}")
             return ""
+
+
+def _merge(tree: Tree, more: Tree) -> None:
+    for key, value in more.items():
+        known, new = _fields(tree.get(key)), _fields(value)
+        tree[key] = {**known, **new} if known and new else value
 
 
 def _fields(value: Tree | Node | None) -> Tree:

@@ -1,0 +1,14 @@
+"""Fixtures of the tests of orbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.orbs.world import Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path / "rondo.db")
