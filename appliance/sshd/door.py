@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _VERSION = "Rondo"
 _KEEPALIVE_S = 30
-_SESSIONS_PER_CONNECTION = 20
+_SESSIONS_PER_CONNECTION = 10  # as in OpenSSH
 _KEYS_PER_CONNECTION = 50
 _STRANGERS_AT_ONCE = 100
 _OPENING_TIMEOUT_S = 120.0
@@ -91,7 +91,7 @@ class Door:
         self._open: Counter[str] = Counter()  # sessions, by user
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._guests: set[Guest] = set()
+        self._guests: dict[Guest, None] = {}  # oldest first
         self._port = 0
 
     @contextlib.asynccontextmanager
@@ -144,13 +144,19 @@ class Door:
                 [f"cannot listen on {host}:{port} for SSH: {why}; choose another ssh.port (0: a free one)"]
             ) from None
 
-    def arrive(self, guest: Guest) -> bool:
-        """A connection; False when too many have not logged in yet."""
-        self._guests.add(guest)
-        return sum(not one.is_known for one in self._guests) <= _STRANGERS_AT_ONCE
+    def arrive(self, guest: Guest) -> None:
+        """A connection. When too many have not logged in yet, the one that has taken the longest has to go.
+
+        Not the newest: then a crowd that says nothing could keep everybody out; a login takes some milliseconds.
+        """
+        self._guests[guest] = None
+        strangers = [one for one in self._guests if not one.is_known]
+        if len(strangers) > _STRANGERS_AT_ONCE:
+            log.warning("too many connections that do not log in", extra={"address": strangers[0].address})
+            strangers[0].leave_at_once()
 
     def depart(self, guest: Guest) -> None:
-        self._guests.discard(guest)
+        self._guests.pop(guest, None)
 
     async def user_of(self, fingerprint: str) -> User | None:
         return await self._db.read(lambda tx: people.by_key(tx, fingerprint))
@@ -234,9 +240,7 @@ class Guest(asyncssh.SSHServer):
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
-        if not self._door.arrive(self):
-            log.warning("too many connections that do not log in", extra={"address": self.address})
-            conn.abort()
+        self._door.arrive(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._door.depart(self)
@@ -276,6 +280,10 @@ class Guest(asyncssh.SSHServer):
     def leave(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def leave_at_once(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
 
 
 def _explain(session: Session, error: Exception) -> None:

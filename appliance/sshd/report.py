@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.engine.commands import Commands
@@ -38,24 +39,25 @@ class Report:
     project: Project
     tell: Callable[[str], Awaitable[None]]
     patience_s: float = 10.0
-    _told: int = field(default=0, init=False)
 
     async def outcomes(self, outcomes: Sequence[Outcome]) -> list[PipelineId]:
         """Tell what became of each ref; the pipelines there are. Past some lines it is brief."""
         found: list[PipelineId] = []
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self.patience_s  # for all of them together
         for outcome in outcomes[:_MOST_LINES]:
-            pipeline_id = await self._outcome(outcome)
+            pipeline_id = await self._outcome(outcome, max(0.0, until_s - loop.time()))
             if pipeline_id is not None:
                 found.append(pipeline_id)
         if len(outcomes) > _MOST_LINES:
             await self._say(f"and {len(outcomes) - _MOST_LINES} more: {self.pages}/pipelines")
         return found
 
-    async def _outcome(self, outcome: Outcome) -> PipelineId | None:
+    async def _outcome(self, outcome: Outcome, patience_s: float) -> PipelineId | None:
         if outcome.trigger_id is None:
             await self._say(f"skipped: {outcome.name}: {outcome.reason}")
             return None
-        pipeline_id = await self.commands.pipeline_of(outcome.trigger_id, self.patience_s)
+        pipeline_id = await self.commands.pipeline_of(outcome.trigger_id, patience_s)
         if pipeline_id is None:
             await self._say(f"accepted; the pipeline will appear at {self.pages}/pipelines")
             return None

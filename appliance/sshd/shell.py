@@ -22,7 +22,8 @@ from appliance.store.database import Database, Tx
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 65536
-_LEAVE_TIMEOUT_S = 10.0
+_LEAVE_TIMEOUT_S = 30.0
+_COMMAND_LIMIT = 4000  # of what is recorded, not of what is run
 _NODE = re.compile(r"(\d{1,15})(?:\.(\d{1,6}))?")
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _END_OF_TRANSMISSION = b"\x04"
@@ -69,7 +70,8 @@ class ShellDoor:
     async def serve(self, session: Session, user: User, address: str, name: NodeName) -> int:
         """A shell, or the session's command, in a node; the exit code. Raises NotFound, Refused, SandboxError."""
         await self._db.read(lambda tx: _check(tx, user, name))
-        node, visit = await self._commands.enter(name.job_number, name.index, user, address, session.command or "")
+        command = (session.command or "")[:_COMMAND_LIMIT]
+        node, visit = await self._commands.enter(name.job_number, name.index, user, address, command)
         try:
             process = await _start(session, node)
             try:

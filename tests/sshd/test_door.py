@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 from pathlib import Path
 
@@ -196,17 +197,12 @@ async def test_half_open_connections_do_not_lock_the_door(tmp_path: Path) -> Non
     async with world(tmp_path) as here:
         ada = await here.user("ada")
         crowd = [await asyncio.open_connection("127.0.0.1", here.port) for _ in range(150)]
+        assert (await here.ssh(ada, "git")).code == 0
         async with asyncio.timeout(20):
-            for reader, _ in crowd[101:]:  # those past the limit are turned away at once
-                await reader.read()
-        for _, writer in crowd[:50]:
-            writer.close()
-
-        async def may_enter() -> bool:
-            return (await here.ssh(ada, "git")).code == 0
-
-        await until(may_enter)
-        for _, writer in crowd[50:]:
+            for reader, _ in crowd[:50]:  # those that have been silent the longest are gone
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+        for _, writer in crowd:
             writer.close()
 
 
@@ -278,7 +274,7 @@ async def test_channels_on_one_connection_are_bounded(tmp_path: Path) -> None:
                 config=None,
                 agent_path=None,
             ) as connection:
-                opened = [await connection.create_process("sleep 1000") for _ in range(20)]
+                opened = [await connection.create_process("sleep 1000") for _ in range(10)]
                 with pytest.raises(asyncssh.ChannelOpenError):
                     await connection.create_process("true")
-                assert len(opened) == 20
+                assert len(opened) == 10
