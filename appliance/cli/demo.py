@@ -133,11 +133,11 @@ class _Demo:
         person = ["-c", "user.name=Demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
         for words in (["init", "-q", "-b", "main"], ["add", "."], [*person, "commit", "-q", "-m", "Count words"]):
             await _git(folder, words)
-        await _git(folder, ["push", "--progress", url, "main"], ssh=self._ssh())
+        await _git(folder, ["push", url, "main"], ssh=self._ssh())
 
     def _ssh(self) -> str:
         known = self._data / "known_hosts"
-        options = f"-o UserKnownHostsFile='{known}' -o StrictHostKeyChecking=accept-new -o IdentitiesOnly=yes"
+        options = f"-o UserKnownHostsFile='{known}' -o StrictHostKeyChecking=accept-new -o LogLevel=ERROR"
         return f"ssh -F none -i '{self._data / 'demo_key'}' {options}"
 
     async def _watch(self, appliance: Appliance) -> bool:
@@ -150,7 +150,7 @@ class _Demo:
                 if pipeline is None:
                     await asyncio.sleep(0.1)
                     continue
-                running = next((row for row in rows if row.status == "running" and row.number), None)
+                running = next((row for row in rows if _is_worth_a_visit(row)), None)
                 if running is not None and not has_shown_shell:
                     has_shown_shell = True
                     board.note(f"A page of it:  {appliance.web_url}/jobs/{running.number}")
@@ -166,6 +166,11 @@ class _Demo:
             print(f"workflow {workflow.name}: {workflow.status}")
         print(f"{appliance.web_url}/pipelines/circleci/demo/words/{pipeline.number}", flush=True)
         return bool(workflows) and all(workflow.status == "success" for workflow in workflows)
+
+
+def _is_worth_a_visit(row: jobs.Job) -> bool:
+    """Running, and for long enough that it will still be when somebody comes."""
+    return row.status == "running" and time.time_ns() // 1_000_000 - (row.started_at_ms or 0) > 1000
 
 
 def _state(tx: object) -> tuple[pipelines.Pipeline | None, list[pipelines.Workflow], list[jobs.Job]]:
