@@ -16,6 +16,7 @@ from appliance.vcs.base import CommitStatus, GitService, Ignored, PushMark, Push
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import make_bare, remove_stale_locks
 from appliance.vcs.names import checked_revision, is_folder_name, is_ref_name
+from appliance.vcs.orphans import end_orphans, note
 from appliance.vcs.repository import Repository
 
 _MARK_HOST = "push.rondo.invalid"
@@ -42,7 +43,7 @@ class Hosted:
         temporary.write_text(serving.POST_RECEIVE)
         temporary.chmod(0o755)
         temporary.rename(hook)
-        serving.wake_orphans(self._pushes)
+        end_orphans(self._pushes)
         shutil.rmtree(self._scratch, ignore_errors=True)
         for repository in self._folder.glob("*/*.git"):
             remove_stale_locks(repository)
@@ -111,6 +112,7 @@ class Hosted:
                 has_input=True,
                 stderr=errors.fileno(),
             ) as process:
+                note(own, process.pid)
                 yield serving.Service(process, own / "errors")
 
     @contextlib.asynccontextmanager
@@ -130,6 +132,7 @@ class Hosted:
                 has_input=True,
                 stderr=errors.fileno(),
             ) as process:
+                note(own, process.pid)
                 yield serving.Receiving(process, own / "errors", hook)
 
     def _receiving(self) -> dict[str, str]:

@@ -185,17 +185,3 @@ def folder_for_a_push(parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def wake_orphans(parent: Path) -> None:
-    """At boot: hooks of an appliance that was killed may still wait on their FIFOs. Let them end; clear the folders.
-
-    The folder gets another name first: who comes later finds no FIFO to wait on; who waits already is woken.
-    """
-    for folder in (*parent.glob("push-*"), *parent.glob("gone-*")):
-        gone = folder.with_name("gone-" + folder.name.partition("-")[2])
-        folder.rename(gone)
-        for name in ("answers", "pushed"):
-            with contextlib.suppress(OSError):
-                os.close(os.open(gone / name, os.O_RDWR | os.O_NONBLOCK))
-        shutil.rmtree(gone, ignore_errors=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import sys
 from pathlib import Path
 
 import pytest
 
 from appliance.model import Project
 from appliance.store import projects
-from appliance.vcs.serving import wake_orphans
+from appliance.vcs.orphans import end_orphans
 from tests.sshd.pipelines import intake, triggers
-from tests.sshd.world import World, started, until, world
+from tests.sshd.world import World, line_of, started, until, world
 from tests.vcs.repos import WorkTree, environment
 
 
@@ -134,7 +136,7 @@ async def test_a_hook_of_a_killed_appliance_ends_when_the_next_one_starts(tmp_pa
             process.stdin.close()  # git's list of updates ends
             if has_begun:  # it has opened the one FIFO and hangs on the other
                 await until(lambda: is_read(folder / "answers"))
-            wake_orphans(tmp_path / "pushes")
+            end_orphans(tmp_path / "pushes")
             async with asyncio.timeout(20):
                 await process.wait()
         assert list((tmp_path / "pushes").iterdir()) == []
@@ -147,6 +149,35 @@ def is_read(fifo: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_killed_at_any_moment_of_a_push_each_moved_ref_is_one_trigger(
+    tmp_path: Path, tree: WorkTree, seed: int
+) -> None:
+    """The appliance dies by SIGKILL while two pushes are on their way; the next one makes good for it."""
+    chance = random.Random(seed)
+    tree.commit("Some weight", large=os.urandom(500_000))
+    async with world(tmp_path) as here:
+        ada = await here.user("ada")
+        project = await here.project(ada)
+        await here.hosted.create(project)
+    async with started(sys.executable, str(Path(__file__).with_name("doorman.py")), str(tmp_path)) as doorman:
+        here.port = int(await line_of(doorman.stdout))
+        async with asyncio.TaskGroup() as group:
+            for name in ("one", "two"):
+                group.create_task(here.push(ada, tree, f"HEAD:refs/heads/{name}"))
+            await asyncio.sleep(chance.uniform(0.05, 0.45))  # the moment is the point, not a wait for something
+            doorman.kill()
+    async with world(tmp_path) as here:
+        moved = set(await here.hosted.refs(project))
+        assert {f"refs/heads/{trigger.branch}" for trigger in await triggers(here)} == moved
+        assert len(await triggers(here)) == len(moved)
+        async with intake(here):
+            for name in ("one", "two"):
+                assert (await here.push(ada, tree, f"HEAD:refs/heads/{name}")).code == 0
+        assert sorted(str(trigger.branch) for trigger in await triggers(here)) == ["one", "two"]
+        assert list((tmp_path / "pushes").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["Zoë O'Hara", 'a "b" <c@d> e', "-", "$(id)"])
