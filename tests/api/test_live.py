@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from appliance.clock import FakeClock
 from appliance.model import User
 from tests.web.world import World, job, serving_world, workflow
 
@@ -81,6 +82,17 @@ async def test_many_rings_are_few_events(world: World) -> None:
 async def test_topics_that_nobody_may_hear(world: World, topics: str) -> None:
     async with listening(world, await world.user("ada", is_admin=True), topics) as response:
         assert response.status in (400, 404)
+
+
+async def test_silence_is_broken_by_a_heartbeat(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with (
+        serving_world(tmp_path, clock=clock) as world,
+        listening(world, await world.user("ada"), "mine") as response,
+    ):
+        await opened(response)
+        clock.advance(16)
+        assert await event(response) == ": still here"
 
 
 async def test_too_many_topics(world: World) -> None:
