@@ -118,9 +118,14 @@ def _containers(job: plans.Job, places: Places, variables: Mapping[str, str]) ->
 
 
 def aliased(image: str, aliases: Mapping[str, str]) -> str:
-    """The image that the settings put in the place of `image`; the first pattern that matches wins."""
+    """The image that the settings put in the place of `image`; the first pattern that matches wins.
+
+    `redis` is `redis:latest`, so the pattern `redis:*` means it too.
+    """
+    has_tag = ":" in image.rpartition("/")[2] or "@" in image
+    names = (image,) if has_tag else (image, f"{image}:latest")
     for pattern, replacement in aliases.items():
-        if fnmatch.fnmatchcase(image, pattern):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
             return replacement
     return image
 
