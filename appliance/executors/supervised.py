@@ -8,7 +8,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
@@ -35,13 +35,24 @@ class Transport(Protocol):
         """May be repeated."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Pace:
-    """How long a follower waits for what."""
+    """How long a follower waits for what. Shared by the sandboxes of one executor, so that all learn what short is here."""
 
-    short_s: float = 0.03  # a command that takes longer gets a tail
+    short_s: float = 0.03  # a command that takes longer gets a tail; on a busy engine up to ten times this
     heartbeat_s: float = 10.0  # of silence, then it asks again: the supervisor notices a runner that was killed
     patience: int = 6  # unanswered questions, then the sandbox is lost
+    _usual_s: float = field(default=0.0, init=False)
+
+    @property
+    def before_asking_s(self) -> float:
+        """A tail for what is about to end costs more than all the rest of a short command, and a busy engine most."""
+        return min(max(self.short_s, 4 * self._usual_s), 10 * self.short_s)
+
+    def learn(self, took_s: float) -> None:
+        """A command took so long; those that are long by themselves say nothing about the engine."""
+        if took_s < 1.0:
+            self._usual_s += (took_s - self._usual_s) / 8
 
 
 class SupervisedSandbox(ABC):
@@ -102,7 +113,8 @@ class SupervisedSandbox(ABC):
     async def _follow(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         """One reader at a time: a new turn ends the former one, whose bytes would be ours."""
         self._turn += 1
-        turn, silent, wait_s = self._turn, 0, self._pace.short_s
+        turn, silent, wait_s = self._turn, 0, self._pace.before_asking_s
+        began_s = asyncio.get_running_loop().time()
         reading = _Reading(command, offset)
         await self._send(reading.run())
         while True:
@@ -114,6 +126,7 @@ class SupervisedSandbox(ABC):
                 if output:
                     yield output
                 if ended is not None:
+                    self._pace.learn(asyncio.get_running_loop().time() - began_s)
                     yield ended
                     return
                 if not reading.wants_more:

@@ -124,7 +124,7 @@ r_attend() {
         r_print_rest "$r_id" "$r_n" "$r_o"
     else
         r_say begin "$r_n"
-        tail -c "+$((r_o + 1))" -f "$r_log" 2>/dev/null &
+        tail $r_often -c "+$((r_o + 1))" -f "$r_log" 2>/dev/null &
         r_tail=$!
     fi
 }
@@ -160,10 +160,10 @@ r_finish() {
     : # a signal that came before the file was there is answered here
 }
 
-r_print_rest() { # ID NONCE OFFSET, of an ended command: at most 1 MiB, so that nobody is held up by a slow reader
+r_print_rest() { # ID NONCE OFFSET, of an ended command: at most 16 MiB, so that no slow reader holds up others
     r_size=$(($(wc -c <"$r_dir/$1.log")))
     r_left=$((r_size - $3))
-    [ "$r_left" -le 1048576 ] || r_left=1048576
+    [ "$r_left" -le 16777216 ] || r_left=16777216
     r_say begin "$2"
     [ "$r_left" -le 0 ] || tail -c "+$(($3 + 1))" "$r_dir/$1.log" | head -c "$r_left"
     r_say end "$2" "$r_code" "$r_size" "$r_oom"
@@ -300,6 +300,11 @@ r_find_setsid() { # r_detach = words before a command that give it its own sessi
     trap '' HUP
 }
 
+r_find_often() { # r_often = words that let a tail look often: on overlay file systems it polls, once a second
+    r_often='-s 0.1'
+    tail $r_often -c +1 /dev/null 2>/dev/null || r_often=
+}
+
 r_top() {
     exec 3>&1
     until [ -e "$r_dir/over" ]; do
@@ -319,6 +324,7 @@ r_cgroup=''
 [ "$1" = - ] && r_find_cgroup
 shift
 r_find_setsid
+r_find_often
 : >>"$r_dir/bash_env"
 if [ "$#" -eq 0 ]; then
     r_top
