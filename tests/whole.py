@@ -20,8 +20,8 @@ from appliance.crypto import SecretBox, load_or_make_key
 from appliance.executors.local import LocalExecutor
 from appliance.model import PipelineId, Vcs
 from appliance.settings import Settings, Value
+from appliance.store import contexts, people, pipelines, projects
 from appliance.store import jobs as rows
-from appliance.store import people, pipelines, projects
 from appliance.store.database import Tx, open_plain, transact
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class Place:
     work: Path
     settings: Settings
     secrets: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def key(self) -> Path:
@@ -88,6 +89,10 @@ class Place:
             )
             for name, value in self.secrets.items():
                 projects.set_secret(tx, box, project.id, name, value, now_ms)
+            for context, variables in self.contexts.items():
+                made = contexts.add(tx, context, now_ms)
+                for name, value in variables.items():
+                    contexts.set_variable(tx, box, made.id, name, value, now_ms)
 
         self.read(add)
 
@@ -176,10 +181,14 @@ ON_THIS_HOST: Mapping[str, Value] = {"local.enabled": True, "local.takes": "all"
 
 @asynccontextmanager
 async def house(
-    tmp_path: Path, changes: Mapping[str, Value], secrets: Mapping[str, str] | None = None
+    tmp_path: Path,
+    changes: Mapping[str, Value],
+    secrets: Mapping[str, str] | None = None,
+    contexts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[tuple[Place, Appliance]]:
     """A furnished appliance in this process."""
-    place = Place(tmp_path / "data", tmp_path / "work", settings_for(tmp_path / "data", changes), secrets or {})
+    settings = settings_for(tmp_path / "data", changes)
+    place = Place(tmp_path / "data", tmp_path / "work", settings, secrets or {}, contexts or {})
     try:
         async with running(place.settings) as appliance:
             place.furnish()

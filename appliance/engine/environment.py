@@ -17,7 +17,7 @@ def for_steps(
     built_in: Mapping[str, str],
     job: plans.Job,
 ) -> dict[str, str]:
-    """What the user's steps see; `run` adds its own on top. Contexts will stand between secrets and built-ins."""
+    """What the user's steps see; `run` adds its own on top. `secrets` are the project's, then the contexts'."""
     return {**everywhere, **secrets, **built_in, **job.environment}
 
 

@@ -16,8 +16,9 @@ from appliance.clock import Clock
 from appliance.engine import moves, placement
 from appliance.errors import DiskFull
 from appliance.executors.base import Executor
+from appliance.language import plan as plans
 from appliance.model import JobId
-from appliance.store import jobs
+from appliance.store import contexts, jobs
 from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
@@ -100,11 +101,11 @@ class Scheduler:
 
     async def _placed(self, job: jobs.Job) -> placement.Placement | None:
         """Where a job goes; one that can go nowhere ends here with the reason."""
-        plan = await self._db.read(lambda tx: jobs.plan_of(tx, job.id))
+        plan, missing = await self._db.read(lambda tx: _wishes(tx, job.id))
         placed = placement.place(plan, self._places)
-        if isinstance(placed, placement.Placement) and not plan.contexts:
+        if isinstance(placed, placement.Placement) and not missing:
             return placed
-        reason = placed if isinstance(placed, str) else f"there is no context {plan.contexts[0]}"
+        reason = placed if isinstance(placed, str) else f"there is no context {', '.join(missing)}"
         now_ms = self._clock.now_ms()
         changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job.id, reason, now_ms))
         self._bell.ring("work", "outbox", *changed.topics())
@@ -172,3 +173,9 @@ class Scheduler:
         finally:
             del self._held[job_id, index]
             self._bell.ring("work")
+
+
+def _wishes(tx: Tx, job_id: JobId) -> tuple[plans.Job, list[str]]:
+    """A job's plan, and the contexts that it names and nobody has made."""
+    plan = jobs.plan_of(tx, job_id)
+    return plan, contexts.missing(tx, plan.contexts) if plan.contexts else []

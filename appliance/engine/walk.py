@@ -50,12 +50,16 @@ class Walk:
             if is_stopped() or not rules.should_run(step, has_failed=has_failed):
                 self._record.end_step(row.position, Outcome(StepStatus.SKIPPED))
                 continue
-            await self._record.start_step(row.position)
             if row.is_background:
+                await self._record.start_step(row.position)
                 self._in_background.append(row.position)
                 background.create_task(self._beside(row.position, step))
                 continue
-            outcome = await self._step(row.position, step)
+            # The row is written while the command begins. A crash before it is written finds the command under way or
+            # over, and follows it as any other: the supervisor starts nothing twice.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._record.start_step(row.position))
+                outcome = await self._step(row.position, step)
             self._record.end_step(row.position, outcome)
             statuses.append(outcome.status)
             if outcome.status is StepStatus.INFRASTRUCTURE_FAIL:

@@ -14,7 +14,7 @@ from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, Vcs
-from appliance.store import jobs, pipelines, projects
+from appliance.store import contexts, jobs, pipelines, projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
 
@@ -67,13 +67,18 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
     job = jobs.by_id(tx, job_id)
     workflow = pipelines.workflow(tx, job.workflow_id)
     pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
+    plan = jobs.plan_of(tx, job_id)
+    secrets: Mapping[str, str] = {}
+    if pipeline.is_trusted:
+        # A later context overrides an earlier one, and any of them the project (spec 1.13).
+        secrets = {**projects.secrets(tx, box, job.project_id), **contexts.variables(tx, box, plan.contexts)}
     return Facts(
         project=projects.by_id(tx, job.project_id),
         pipeline=pipeline,
         workflow=workflow,
         job=job,
-        plan=jobs.plan_of(tx, job_id),
+        plan=plan,
         node=jobs.node(tx, job_id, index),
         steps=tuple(jobs.steps_of(tx, job_id, index)),
-        secrets=projects.secrets(tx, box, job.project_id) if pipeline.is_trusted else {},
+        secrets=secrets,
     )

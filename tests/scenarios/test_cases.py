@@ -1,6 +1,6 @@
 """Every `cases/NAME.yml` is pushed as a config into a whole appliance; `cases/NAME.json` says what has to come out.
 
-Keys of the JSON, all optional: `docker` (true: needs an engine), `branch`, `message`, `files`, `secrets`, `settings`,
+Keys of the JSON, all optional: `docker` (true: needs an engine), `branch`, `message`, `files`, `secrets`, `contexts`, `settings`,
 and of the outcome `state`, `problems` (each a part of one), `workflows`, `jobs` (name to status), `steps` (job to a list
 of [name, status]), `has` and `lacks` (job to texts in its log), `messages` (job to a part of its message).
 """
@@ -44,7 +44,7 @@ async def test_docker(path: Path, tmp_path: Path, docker_engine: Engine) -> None
 async def push_and_compare(path: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     wanted = load(path)
     changes = {**settings, **wanted.get("settings", {})}
-    async with house(tmp_path, changes, wanted.get("secrets", {})) as (place, _):
+    async with house(tmp_path, changes, wanted.get("secrets", {}), wanted.get("contexts", {})) as (place, _):
         files = {".circleci/config.yml": path.read_text("utf-8"), **wanted.get("files", {})}
         await place.commit(files, wanted.get("message", "Change things"))
         branch = wanted.get("branch", "main")
