@@ -23,6 +23,8 @@ from appliance.store.jobs import Job, Node, Step, Visit
 from appliance.store.overview import JobChip, Line
 from appliance.store.pipelines import Workflow
 
+_LONGEST_COMMAND = 20_000
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -140,7 +142,7 @@ def _shown(steps: Sequence[Step], plan: plans.Job) -> list[Shown]:
     runs = [step for step in plan.steps if isinstance(step, plans.Run)]
     rows = [step for step in steps if step.kind == "run"]
     commands = {row.position: run.command for row, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
-    return [Shown(step, commands.get(step.position, ""), _is_open(step)) for step in steps]
+    return [Shown(step, commands.get(step.position, "")[:_LONGEST_COMMAND], _is_open(step)) for step in steps]
 
 
 def _is_open(step: Step) -> bool:

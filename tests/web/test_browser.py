@@ -77,6 +77,19 @@ async def test_what_the_visitor_opened_or_closed_stays_so(visitor: Visitor) -> N
     await expect(page.locator("#step-0")).to_have_attribute("open", "")
 
 
+async def test_the_config_stays_open_while_jobs_go_on(visitor: Visitor) -> None:
+    world = visitor.world
+    pipeline = await world.pipeline(
+        await world.project("acme/app"), workflow("ci", job("build")), source="version: 2.1 # mine\n"
+    )
+    page = await visitor.go("/pipelines/circleci/acme/app/1")
+    await visitor.settled()
+    await page.get_by_text("Config as pushed").click()
+    await world.run(pipeline, "build")
+    await expect(page.locator(".head .pill")).to_have_text("success")
+    await expect(page.locator("#config-source pre")).to_have_text("version: 2.1 # mine\n")
+
+
 async def test_approving_and_cancelling_by_button(visitor: Visitor) -> None:
     world = visitor.world
     flow = workflow("ci", approval("hold"), job("ship", requires=["hold"]), job("other"))

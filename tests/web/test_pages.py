@@ -64,3 +64,14 @@ async def test_a_failed_step_is_open_and_a_good_one_closed(world: World, browser
     page = await text_of(browser, f"/jobs/{failed.number}")
     assert re.search(r'id="step-3" open', page) and not re.search(r'id="step-2" open', page)
     assert "exit 2" in page
+
+
+async def test_a_fragment_is_the_page_without_frame_and_config(world: World, browser: aiohttp.ClientSession) -> None:
+    await world.pipeline(await world.project("acme/app"), workflow("ci", job("build")), source="# the source\n" * 1000)
+    path = "/pipelines/circleci/acme/app/1"
+    whole = await text_of(browser, path)
+    async with browser.get(path, headers={"X-Fragment": "1"}) as response:
+        fragment = await response.text()
+    assert whole.count("# the source") == 2000 and "# the source" not in fragment
+    assert "<html" in whole and "<html" not in fragment and '<main id="main"' in fragment
+    assert "workflow-head" in fragment and len(fragment) < 8000

@@ -20,8 +20,11 @@ export function startLive(main, refreshed) {
     isAsking = true;
     while (isWanted && !document.hidden) {
       isWanted = false;
+      const begin = performance.now();
       await ask();
-      await new Promise((done) => setTimeout(done, REST_MS));
+      // A page that is heavy to draw, or a server that is busy, is asked more seldom.
+      const rest = Math.max(REST_MS, 4 * (performance.now() - begin));
+      await new Promise((done) => setTimeout(done, Math.min(rest, 5000)));
     }
     isAsking = false;
   }
