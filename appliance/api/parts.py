@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -14,13 +13,11 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
+from appliance.engine.commands import Commands
 from appliance.model import Vcs
 from appliance.settings import Settings
 from appliance.store.database import Database
 from appliance.vcs.base import Provider
-
-if TYPE_CHECKING:
-    from appliance.engine.commands import Commands
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ async def test_many_rings_are_few_events(world: World) -> None:
             while loop.time() < until:
                 await event(response)
                 heard += 1
-        assert 2 <= heard <= 7
+        assert 1 <= heard <= 7  # the ringing was a thousand times
 
 
 @pytest.mark.parametrize("topics", ["", ",", "job:no", "pipelines", "", "outbox", "log:x/0/0", ":", "mine,job:no"])
