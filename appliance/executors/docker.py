@@ -160,10 +160,26 @@ class DockerExecutor:
             except aiodocker.DockerError as problem:
                 if problem.status != 404:
                     raise
-                with contextlib.suppress(aiodocker.DockerError):
-                    await networks.create(network_config(self._instance, self._options))
-                await networks.get(network_name(self._instance))
+                await self._create_network()
             self._has_network = True
+
+    async def _create_network(self) -> None:
+        networks = self._engine.docker.networks
+        config = network_config(self._instance, self._options)
+        try:
+            await networks.create(config)
+        except aiodocker.DockerError as problem:
+            if "address pool" not in problem.message:
+                raise
+            # Dead instances left theirs. Who is just about to use one makes it again (`_start_on_network`).
+            await networks.prune(filters={"label": [INSTANCE_LABEL]})
+            await networks.create(config)
+
+    async def _remove_network(self) -> None:
+        """The engine keeps it as long as a container is on it."""
+        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(self._options.start_timeout_s):
+                await (await self._engine.docker.networks.get(network_name(self._instance))).delete()
 
     async def _get_room(self) -> Room:
         if self._room is None:
@@ -211,7 +227,11 @@ class DockerExecutor:
         return None
 
     async def close(self) -> None:
-        await self._engine.close()
+        """An idle appliance takes its network along: each costs the engine one of few address pools."""
+        try:
+            await self._remove_network()
+        finally:
+            await self._engine.close()
 
 
 class DockerSandbox(SupervisedSandbox):

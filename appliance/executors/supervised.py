@@ -263,9 +263,10 @@ while [ ! -e "$r_log" ]; do sleep 1; done
 printf '\\001begin {nonce}\\n'
 while :; do
     r_over=; [ -s "$r_exit" ] && r_over=1
-    r_size=$(($(wc -c <"$r_log")))
+    r_size=$(($(stat -c %s "$r_log" 2>/dev/null || wc -c <"$r_log")))
     if [ "$r_size" -gt "$r_at" ]; then
-        tail -c "+$((r_at + 1))" "$r_log" | head -c "$((r_size - r_at))"
+        dd if="$r_log" bs=65536 skip=$((r_at / 65536)) 2>/dev/null |
+            tail -c "+$((r_at % 65536 + 1))" | head -c "$((r_size - r_at))"
         r_at=$r_size
     fi
     [ -z "$r_over" ] || break

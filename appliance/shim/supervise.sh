@@ -14,6 +14,7 @@
 #   ID.log     stdout and stderr          ID.pid     the step = its process group
 #   ID.code    written when it ends       ID.exit    "CODE OOM ;" when all is done, and no printing about it goes on
 #   ID.runner  pid of its runner          ID.follow  "NONCE OFFSET ;": somebody wants the output from there
+#   ID.served  the nonce answered last    ID.closing the runner looks at ID.follow once more, and never again
 # A small file is written by one write() and ends in " ;", so a half-written one is never believed: no mv, no fork.
 #
 # Commands on stdin, one line each, ending in " ;" so that a line cut off by a client's death is no command:
@@ -146,7 +147,8 @@ r_finish() {
     : "${r_code:=137}" "${r_oom:=0}"
     if [ -n "$r_tail" ]; then
         r_hush
-        r_say end "$r_nonce" "$r_code" $(($(wc -c <"$r_log"))) "$r_oom"
+        r_measure "$r_log"
+        r_say end "$r_nonce" "$r_code" "$r_size" "$r_oom"
     elif [ "$r_offset" -gt 0 ]; then
         r_print_rest "$r_id" "$r_nonce" "$r_offset"
     else
@@ -156,18 +158,29 @@ r_finish() {
     fi
     r_busy=
     [ -n "$r_asked" ] && r_answer
+    # From here on main answers. It writes ID.follow, then looks for ID.closing; we do it the other way round: so
+    # one of the two sees the other, a question of this moment is answered once, and never by both at a time.
+    trap '' USR1
+    : >"$r_dir/$r_id.closing"
+    [ -s "$r_dir/$r_id.follow" ] && r_attend
     echo "$r_code $r_oom ;" >"$r_dir/$r_id.exit"
-    : # a signal that came before the file was there is answered here
 }
 
 r_print_rest() { # ID NONCE OFFSET, of an ended command: at most 16 MiB, so that no slow reader holds up others
-    r_size=$(($(wc -c <"$r_dir/$1.log")))
+    r_measure "$r_dir/$1.log"
     r_left=$((r_size - $3))
     [ "$r_left" -le 16777216 ] || r_left=16777216
     r_say begin "$2"
-    [ "$r_left" -le 0 ] || tail -c "+$(($3 + 1))" "$r_dir/$1.log" | head -c "$r_left"
+    [ "$r_left" -le 0 ] || r_print_part "$r_dir/$1.log" "$3" "$r_left"
     r_say end "$2" "$r_code" "$r_size" "$r_oom"
 }
+
+r_print_part() { # FILE OFFSET COUNT; dd because busybox's tail reads all that comes before
+    dd if="$1" bs=65536 skip=$(($2 / 65536)) count=$(($3 / 65536 + 2)) 2>/dev/null |
+        tail -c "+$(($2 % 65536 + 1))" | head -c "$3"
+}
+
+r_measure() { r_size=$(($(stat -c %s "$1" 2>/dev/null || wc -c <"$1"))); } # FILE; busybox's wc would read it
 
 # --- the starter -----------------------------------------------------------------------------------------------------
 
@@ -231,24 +244,18 @@ r_follow() { # ID NONCE OFFSET
     if ! r_has_ended "$1"; then
         echo "$2 $3 ;" >"$r_dir/$1.follow"
         # Not begun yet: the runner looks at the file itself, right after making its own.
-        [ -s "$r_dir/$1.runner" ] || return
-        r_read_word "$r_dir/$1.runner"
-        if kill -USR1 "$r_word" 2>/dev/null; then
-            r_has_ended "$1" || return # it has the signal before it can write ID.exit
-            r_await_end_of "$r_word"
-            r_read_word "$r_dir/$1.served" && [ "$r_word" = "$2" ] && return
-        elif ! r_has_ended "$1"; then
-            r_bury "$1"
+        r_read_word "$r_dir/$1.runner" || return
+        if [ ! -e "$r_dir/$1.closing" ]; then
+            kill -USR1 "$r_word" 2>/dev/null && return
+        else
+            while ! r_has_ended "$1" && kill -0 "$r_word" 2>/dev/null; do sleep 0.01 2>/dev/null; done
         fi
+        r_has_ended "$1" || r_bury "$1"
+        r_read_word "$r_dir/$1.served" && [ "$r_word" = "$2" ] && return
     fi
     read -r r_code r_oom r_end <"$r_dir/$1.exit"
     r_print_rest "$1" "$2" "$3" >&3
 }
-
-r_await_end_of() { # PID, a runner that has nothing left to do but exit
-    r_turns=0
-    while [ "$r_turns" -lt 1000 ] && kill -0 "$1"; do r_turns=$((r_turns + 1)); done
-} 2>/dev/null
 
 r_bury() { # ID, whose runner was killed: nobody will ever know the exit code
     r_read_word "$r_dir/$1.pid" && kill -KILL "-$r_word" 2>/dev/null
