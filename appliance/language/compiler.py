@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.language import plan
-from appliance.language.compilation import Compilation, Exhausted
+from appliance.language.compilation import Compilation
 from appliance.language.elements import KINDS, Scope
 from appliance.language.emit import process
 from appliance.language.expand import Expander
@@ -16,7 +16,7 @@ from appliance.language.nodes import Map, Node, Scalar, describe
 from appliance.language.options import Options
 from appliance.language.orbs import Imports, OrbSource
 from appliance.language.parameters import pipeline_parameters
-from appliance.language.problems import Frame, Kind, Problem
+from appliance.language.problems import Exhausted, Frame, Kind, Problem
 from appliance.language.schema import boolean, map_of
 from appliance.language.source import read
 from appliance.language.template import Names
@@ -78,10 +78,10 @@ def compile(
         work.problems.error(Frame("", file, 1, 1), "too-deep", text)
     return Compiled(
         plan=None if work.problems.has_errors else made,
-        problems=work.problems.sorted(file),
+        problems=work.problems.sorted(file, work.line_of),
         is_setup=compiler.is_setup,
         orbs=compiler.resolved,
-        sources=work.texts,
+        sources=work.sources,
         left_out=work.problems.left_out,
     )
 

@@ -43,6 +43,7 @@ class Expander:
         self._work = work
         self._built: dict[int, tuple[Node | None, plan.Step | None]] = {}
         self._called: dict[object, list[plan.Step]] = {}
+        self._calling: list[Element] = []
 
     # Steps
 
@@ -61,12 +62,21 @@ class Expander:
                 message = f"Steps must be a list, not {describe(node)}."
                 self._work.problems.error(node, "type", message, expected="a list of steps")
             return made
-        scope = own_scope(node, scope)
-        for item in node.items:
-            self._step(item, scope, depth, deep, made)
+        if node.scope is None:
+            for item in node.items:
+                self._step(item, scope, depth, deep, made)
+            return made
+        # An argument: a command may stand in steps that are given to the same command without calling itself.
+        calling, self._calling = self._calling, []
+        try:
+            for item in node.items:
+                self._step(item, node.scope, depth, deep, made)
+        finally:
+            self._calling = calling
         return made
 
     def _step(self, item: Node, scope: Scope, depth: int, deep: bool, made: list[plan.Step]) -> None:
+        self._work.spend_visit(item)
         if isinstance(item, Map):
             self._step_map(item, scope, depth, deep, made)
         elif isinstance(item, Scalar):
@@ -170,9 +180,8 @@ class Expander:
         bound = bind(work, element, arguments, key, scope, is_reached=deep)
         if not deep:
             return []
-        if depth >= work.limits.calls:
-            message = f"Commands call each other more than {work.limits.calls} deep; does {element.name} call itself?"
-            work.problems.error(key, "recursion", message)
+        if element in self._calling or depth >= work.limits.calls:
+            self._recursion(element, key)
             return []
         same = _memo(element, bound)
         known = self._called.get(same) if same is not None else None
@@ -185,12 +194,24 @@ class Expander:
                 work.spend_step(key)
         return known
 
+    def _recursion(self, element: Element, key: Scalar) -> None:
+        if element in self._calling:
+            names = [called.name for called in self._calling[self._calling.index(element) :]]
+            message = f"The {element.title} calls itself: {' calls '.join([*names, element.name])}."
+        else:
+            message = f"Commands call each other more than {self._work.limits.calls} deep."
+        self._work.problems.error(key, "recursion", message)
+
     def _body(self, element: Element, key: Scalar, bound: Mapping[str, Node], depth: int) -> list[plan.Step]:
         with self._work.problems.through(element.title, key):
             names = element.scope.names.with_parameters(bound)
             steps = element.body.get("steps")
             filled = self._work.fill(steps, names) if steps is not None else None
-            return self.steps(filled, element.scope, depth + 1)
+            self._calling.append(element)
+            try:
+                return self.steps(filled, element.scope, depth + 1)
+            finally:
+                self._calling.pop()
 
     # Jobs
 

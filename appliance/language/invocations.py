@@ -181,7 +181,7 @@ class InvocationReader:
     def _bound_steps(self, node: Node | None) -> Node | None:
         if not isinstance(node, Sequence):
             return node
-        bound = Sequence(node.file, node.line, node.column, node.items)
+        bound = Sequence(node.file, node.line, node.column, node.items, size=node.size)
         bound.scope = self._scope
         return bound
 

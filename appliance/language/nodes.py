@@ -1,7 +1,8 @@
 """The tree a config is read into: scalars, sequences and maps that know where they stand.
 
 A node is never changed once the tree is built; an anchor used ten times is one node in ten places, and what
-substitution does not touch is shared between source and result. `templated` says that `<<` occurs in the node or
+substitution does not touch is shared between source and result; `size` counts what a walk over a node would see,
+so that sharing cannot be used to make a small text into an endless walk. `templated` says that `<<` occurs in the node or
 below, so whole branches can be skipped. `scope` is set on values passed as arguments: names inside them (of an
 executor, of a step) mean what they mean at the caller, not in the element that receives them.
 
@@ -36,6 +37,7 @@ class Scalar:
     """A text with its place. `plain` texts may be numbers, booleans or null; others are strings for sure."""
 
     __slots__ = ("column", "file", "line", "plain", "scope", "templated", "text")
+    size = 1
 
     def __init__(self, file: str, line: int, column: int, text: str, plain: bool, templated: bool = False) -> None:
         self.file = file
@@ -56,21 +58,22 @@ class Scalar:
 
 
 class Sequence:
-    __slots__ = ("column", "file", "items", "line", "scope", "templated")
+    __slots__ = ("column", "file", "items", "line", "scope", "size", "templated")
 
-    def __init__(self, file: str, line: int, column: int, items: list[Node], templated: bool = False) -> None:
+    def __init__(self, file: str, line: int, column: int, items: list[Node], templated: bool = False, size: int = 1) -> None:
         self.file = file
         self.line = line
         self.column = column
         self.items = items
         self.templated = templated
+        self.size = size
         self.scope: Scope | None = None
 
 
 class Map:
     """Keys in order; `keys` has the key nodes (for their places), `fields` the values."""
 
-    __slots__ = ("column", "fields", "file", "keys", "line", "scope", "templated")
+    __slots__ = ("column", "fields", "file", "keys", "line", "scope", "size", "templated")
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Map:
         fields: dict[str, Node],
         keys: dict[str, Scalar],
         templated: bool = False,
+        size: int = 1,
     ) -> None:
         self.file = file
         self.line = line
@@ -87,6 +91,7 @@ class Map:
         self.fields = fields
         self.keys = keys
         self.templated = templated
+        self.size = size
         self.scope: Scope | None = None
 
     def get(self, key: str) -> Node | None:
@@ -99,7 +104,7 @@ class Map:
     def without(self, names: frozenset[str] | set[str]) -> Map:
         """A copy that lacks some keys."""
         fields = {key: value for key, value in self.fields.items() if key not in names}
-        copy = Map(self.file, self.line, self.column, fields, self.keys, self.templated)
+        copy = Map(self.file, self.line, self.column, fields, self.keys, self.templated, self.size)
         copy.scope = self.scope
         return copy
 
@@ -111,6 +116,7 @@ class Unknown:
     """
 
     __slots__ = ("column", "file", "line", "scope", "templated")
+    size = 1
 
     def __init__(self, file: str, line: int, column: int) -> None:
         self.file = file

@@ -14,9 +14,12 @@ class Limits:
     depth: int = 128  # of nested YAML collections; also what keeps our own recursion in bounds
     calls: int = 40  # commands calling commands
     jobs: int = 20_000  # in all workflows of one pipeline
-    steps: int = 500_000  # in all jobs of one pipeline
+    steps: int = 200_000  # in all jobs of one pipeline
     matrix: int = 512  # legs of one matrix
     requires: int = 500_000  # edges of one workflow, after matrices are spread out
+    filled_nodes: int = 200_000  # of one list or map with its templates filled in
+    visits: int = 500_000  # of steps, empty lists of them counted too
+    templates: int = 150_000  # filled in: what a compilation costs grows with it
     template_bytes: int = 20_000_000  # text made by all substitutions of one compilation
     pattern_chars: int = 1_000  # a regular expression in filters and `matches`
     backtracking_chars: int = 200  # text given to a pattern that only the backtracking engine can read

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from appliance.language.compilation import Compilation, Exhausted
+from appliance.language.compilation import Compilation
 from appliance.language.elements import KINDS, Scope
 from appliance.language.expand import Expander
 from appliance.language.nodes import Map, Node, Scalar, describe
 from appliance.language.options import Limits, Options
 from appliance.language.orbs import Imports, OrbSource
-from appliance.language.problems import Frame, Problem, Problems
+from appliance.language.problems import Exhausted, Frame, Problem, Problems
 from appliance.language.schema import known_keys, map_of
 from appliance.language.source import read
 from appliance.language.template import Names

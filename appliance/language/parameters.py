@@ -154,9 +154,9 @@ def _bound(node: Node, scope: Scope) -> Node:
     """A copy that remembers whose names are in it."""
     copy: Node
     if isinstance(node, Sequence):
-        copy = Sequence(node.file, node.line, node.column, node.items)
+        copy = Sequence(node.file, node.line, node.column, node.items, size=node.size)
     elif isinstance(node, Map):
-        copy = Map(node.file, node.line, node.column, node.fields, node.keys)
+        copy = Map(node.file, node.line, node.column, node.fields, node.keys, size=node.size)
     elif isinstance(node, Scalar):
         copy = node.at(node.text, node.plain)
     else:

@@ -7,9 +7,9 @@ mistake may be expanded a hundred times.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -21,6 +21,13 @@ class Kind(StrEnum):
     DEPRECATED = "deprecated"
     BAD_HABIT = "bad_habit"
     WARNING = "warning"
+
+
+_MAX_COMPARISONS = 50_000  # of names, for all "did you mean" of a compilation: a second at most
+
+
+class Exhausted(Exception):
+    """A budget is used up and the compilation ends; the problem has been noted."""
 
 
 class Placed(Protocol):
@@ -59,6 +66,7 @@ class Problem:
     expected: str | None = None
     did_you_mean: str | None = None
     trail: tuple[Frame, ...] = ()  # outermost first; empty when the problem is where one looks for it
+    source_line: str | None = None  # the line it points at, which may be in an orb
 
     def headline(self) -> str:
         """The problem in one line."""
@@ -67,24 +75,26 @@ class Problem:
             text += f' Did you mean "{self.did_you_mean}"?'
         return text
 
-    def render(self, source: str | None) -> str:
-        """The headline, the line of `source` with a caret under it, what was expected, and the trail.
+    def render(self, source: str | None = None) -> str:
+        """The headline, the line it points at with a caret under it, what was expected, and the trail.
 
-        `source` is the text of `file`, or None when it is not at hand.
+        `source` is the text of `file`; a problem that came out of the compiler knows its line without.
         """
-        parts = [self.headline(), *_excerpt(source, self.line, self.column)]
+        text = self.source_line
+        lines = source.splitlines() if source is not None and text is None else []
+        if 1 <= self.line <= len(lines):
+            text = lines[self.line - 1]
+        parts = [self.headline()]
+        if text is not None:
+            parts += _excerpt(text, self.line, self.column)
         if self.expected is not None:
             parts.append(f"  expected: {self.expected}")
         parts += [f"  in {frame.what} at {frame.file}:{frame.line}" for frame in reversed(self.trail)]
         return "\n".join(parts)
 
 
-def _excerpt(source: str | None, line: int, column: int) -> list[str]:
+def _excerpt(text: str, line: int, column: int) -> list[str]:
     """The line and a caret. A very long line is cut to the surroundings of the caret."""
-    lines = source.splitlines() if source is not None else []
-    if not 1 <= line <= len(lines):
-        return []
-    text = lines[line - 1]
     start = max(0, column - 80)
     shown = text[start : start + 120]
     gutter = f"  {line} | "
@@ -115,6 +125,7 @@ class Problems:
         self._found: dict[tuple[str, int, int, str], Problem] = {}
         self._trail: list[Frame] = []
         self._is_soft = False
+        self._comparisons_left = _MAX_COMPARISONS
         self._beyond: set[tuple[str, int, int, str]] = set()  # more than the limit: only counted
         self.error_count = 0
 
@@ -159,7 +170,7 @@ class Problems:
                 self._beyond.add(key)
             return
         trail = tuple(self._trail) if self._trail and self._trail[0].file != at.file else ()
-        hint = closest(word, choices) if word is not None else None
+        hint = self._hint(word, choices) if word is not None else None
         self._found[key] = Problem(
             kind=kind,
             code=code,
@@ -171,6 +182,11 @@ class Problems:
             did_you_mean=hint,
             trail=trail,
         )
+
+    def _hint(self, word: str, choices: Iterable[str]) -> str | None:
+        names = list(choices)
+        self._comparisons_left -= len(names)
+        return closest(word, names) if self._comparisons_left >= 0 else None
 
     @contextmanager
     def through(self, what: str, at: Placed) -> Iterator[None]:
@@ -198,10 +214,13 @@ class Problems:
     def has_errors(self) -> bool:
         return self.error_count > 0
 
-    def sorted(self, first_file: str) -> tuple[Problem, ...]:
-        """All problems: those of `first_file` first, each file from top to bottom."""
+    def sorted(self, first_file: str, line_of: Callable[[str, int], str | None]) -> tuple[Problem, ...]:
+        """All problems with their source lines: those of `first_file` first, each file from top to bottom."""
 
         def order(problem: Problem) -> tuple[bool, str, int, int]:
             return (problem.file != first_file, problem.file, problem.line, problem.column)
 
-        return tuple(sorted(self._found.values(), key=order))
+        return tuple(
+            replace(problem, source_line=line_of(problem.file, problem.line))
+            for problem in sorted(self._found.values(), key=order)
+        )

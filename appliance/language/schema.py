@@ -138,7 +138,9 @@ def map_of(node: Node | None, what: str, problems: Problems) -> Map | None:
 
 def known_keys(node: Map, what: str, keys: Collection[str], problems: Problems) -> None:
     """Warn of keys that mean nothing. CircleCI runs configs that have them, so it is no error."""
-    for key in node.fields.keys() - keys if not node.fields.keys() <= set(keys) else ():
+    for key in node.fields:
+        if key in keys:
+            continue
         at = node.keys[key]
         if at.templated:
             continue

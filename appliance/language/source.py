@@ -190,7 +190,7 @@ class _Builder:
         return at, 1
 
     def _sequence(self, ended: _Open) -> Sequence:
-        return Sequence(self._file, ended.line, ended.column, ended.children, ended.templated)
+        return Sequence(self._file, ended.line, ended.column, ended.children, ended.templated, ended.weight)
 
     def _map(self, ended: _Open) -> Map:
         fields: dict[str, Node] = {}
@@ -210,7 +210,7 @@ class _Builder:
                 self._duplicate(key, keys[name])
             fields[name] = value
             keys[name] = key
-        made = Map(self._file, ended.line, ended.column, fields, keys, ended.templated)
+        made = Map(self._file, ended.line, ended.column, fields, keys, ended.templated, ended.weight)
         if merges is not None:
             made.templated = any(key.templated for key in keys.values())
             self._merge(made, merges)

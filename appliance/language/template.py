@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from appliance.language import expression
 from appliance.language.expression import UNDEFINED, ExpressionError
 from appliance.language.nodes import TRUE_WORDS, Map, Node, Scalar, Sequence, Unknown, integer
 from appliance.language.options import Limits
-from appliance.language.problems import Placed, Problems
+from appliance.language.problems import Exhausted, Placed, Problems
 from appliance.language.values import KNOWN, PARAMETER_PREFIX, is_known, node_of, text_of
 
 _NAME = re.compile(r"(?:parameters|pipeline|matrix)\.[\w.?/\-]+\Z")
@@ -153,7 +154,7 @@ class Substitution:
         self._locate = locate
         self._parsed: dict[str, tuple[Piece, ...] | Broken] = {}
         self._made_bytes = 0
-        self._reported_size = False
+        self._filled = 0
 
     def fill(self, node: Node, names: Names) -> Node:
         """`node` with all templates filled in. Parts without any are returned as they are."""
@@ -163,8 +164,9 @@ class Substitution:
             return self.fill_scalar(node, names)
         if isinstance(node, Sequence):
             items = [self.fill(item, names) if item.templated else item for item in node.items]
-            made = Sequence(node.file, node.line, node.column, items)
+            made = Sequence(node.file, node.line, node.column, items, size=1 + sum(item.size for item in items))
             made.scope = node.scope
+            self._check_size(made)
             return made
         assert isinstance(node, Map)
         return self._fill_map(node, names)
@@ -181,12 +183,22 @@ class Substitution:
                     name = filled.text
             fields[name] = self.fill(value, names) if value.templated else value
             keys[name] = key
-        made = Map(node.file, node.line, node.column, fields, keys)
+        size = 1 + sum(value.size for value in fields.values())
+        made = Map(node.file, node.line, node.column, fields, keys, size=size)
         made.scope = node.scope
+        self._check_size(made)
         return made
+
+    def _check_size(self, made: Sequence | Map) -> None:
+        if made.size > self._limits.filled_nodes:
+            message = f"Templates make a list or map of more than {self._limits.filled_nodes} values."
+            self._give_up(made, message)
 
     def fill_scalar(self, node: Scalar, names: Names) -> Node:
         """The value of one templated scalar: typed when one block is all of it, else a text."""
+        self._filled += 1
+        if self._filled > self._limits.templates:
+            self._give_up(node, f"More than {self._limits.templates} templates are filled in.")
         pieces = self._pieces(node.text)
         if isinstance(pieces, Broken):
             self._report_broken(node, pieces)
@@ -199,8 +211,7 @@ class Substitution:
             return Unknown(node.file, node.line, node.column)
         self._made_bytes += len(text)
         if self._made_bytes > self._limits.template_bytes:
-            self._too_much(node)
-            return node.at("")
+            self._give_up(node, f"Templates make more than {self._limits.template_bytes} characters of text.")
         return node.at(text)
 
     @staticmethod
@@ -216,11 +227,9 @@ class Substitution:
             pieces = self._parsed[text] = parse(text)
         return pieces
 
-    def _too_much(self, node: Scalar) -> None:
-        if not self._reported_size:
-            self._reported_size = True
-            text = f"Templates make more than {self._limits.template_bytes} characters of text."
-            self._problems.error(node, "too-large", text)
+    def _give_up(self, node: Node, message: str) -> NoReturn:
+        self._problems.error(node, "too-large", message)
+        raise Exhausted
 
     def _text(self, pieces: tuple[Piece, ...], node: Scalar, names: Names) -> str | None:
         """The pieces as one text; None when a part is not known yet."""

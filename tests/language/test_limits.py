@@ -96,7 +96,7 @@ def test_an_orb_that_imports_itself() -> None:
 def test_patterns_that_backtrack_for_ever_are_refused() -> None:
     source = (
         f"version: 2.1\njobs:\n  build: {JOB}\nworkflows:\n  main:\n    jobs:\n"
-        '      - build: { filters: { branches: { only: "/(?=x)((a|a)*)*b/" } } }\n'
+        '      - build: { filters: { branches: { only: "/x(?!y)((a|a)*)*b/" } } }\n'
     )
     compiled = built(source, branch="x" + "a" * 60)
     assert {problem.code for problem in compiled.problems} == {"pattern"}
@@ -119,3 +119,40 @@ def test_deep_logic() -> None:
     source = f"version: 2.1\njobs:\n  build: {{ docker: [{{ image: a }}], steps: [{step}] }}\n"
     assert codes(source) == set()
     assert codes(source, Limits(logic_depth=50)) == {"too-deep"}
+
+
+def test_steps_that_double_by_being_passed_on() -> None:
+    commands = "\n".join(
+        f"  c{n}:\n    parameters: {{ t: {{ type: steps }} }}\n"
+        f"    steps: [c{n + 1}: {{ t: [steps: << parameters.t >>, steps: << parameters.t >>] }}]"
+        for n in range(35)
+    )
+    source = (
+        f"version: 2.1\ncommands:\n{commands}\n"
+        "  c35:\n    parameters: { t: { type: steps } }\n    steps: [steps: << parameters.t >>]\n"
+        "jobs:\n  build: { docker: [{ image: a }], steps: [c0: { t: [] }] }\n"
+    )
+    assert codes(source) == {"too-large"}
+
+
+def test_calls_that_are_all_different() -> None:
+    commands = "\n".join(
+        f"  c{n}:\n    parameters: {{ t: {{ type: string }} }}\n"
+        f"    steps: [c{n + 1}: {{ t: a<< parameters.t >> }}, c{n + 1}: {{ t: b<< parameters.t >> }}]"
+        for n in range(30)
+    )
+    source = (
+        f"version: 2.1\ncommands:\n{commands}\n"
+        "  c30:\n    parameters: { t: { type: string } }\n    steps: [run: << parameters.t >>]\n"
+        "jobs:\n  build: { docker: [{ image: a }], steps: [c0: { t: x }] }\n"
+    )
+    assert codes(source, Limits(templates=10_000)) == {"too-large"}
+
+
+def test_a_command_that_calls_itself_many_times() -> None:
+    steps = ", ".join(["again"] * 20)
+    source = (
+        f"version: 2.1\ncommands:\n  again: {{ steps: [{steps}] }}\n"
+        "jobs:\n  build: { docker: [{ image: a }], steps: [again] }\n"
+    )
+    assert codes(source) == {"recursion"}
