@@ -32,14 +32,17 @@ class Blobs:
 
     def log(self, job_id: str, index: int, position: int) -> Path:
         """Where the (masked) log of a step lies; the folder is made."""
-        folder = self.root / "logs" / job_id[:2] / job_id / str(index)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{position}.log"
+        path = self._log_path(job_id, index, position)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _log_path(self, job_id: str, index: int, position: int) -> Path:
+        return self.root / "logs" / job_id[:2] / job_id / str(index) / f"{position}.log"
 
     def read_log(self, job_id: str, index: int, position: int, offset: int, limit_bytes: int) -> bytes:
         """At most `limit_bytes` of a log from `offset`; b"" past its end or when there is none (yet)."""
         try:
-            with self.log(job_id, index, position).open("rb") as file:
+            with self._log_path(job_id, index, position).open("rb") as file:
                 file.seek(offset)
                 return file.read(limit_bytes)
         except FileNotFoundError:
@@ -47,7 +50,7 @@ class Blobs:
 
     def log_size(self, job_id: str, index: int, position: int) -> int:
         try:
-            return self.log(job_id, index, position).stat().st_size
+            return self._log_path(job_id, index, position).stat().st_size
         except FileNotFoundError:
             return 0
 

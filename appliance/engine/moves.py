@@ -214,7 +214,8 @@ def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
 def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> Changed:
     """Cancel every job that has not ended. A workflow that has ended stays as it is. Raises NotFound."""
     workflow = pipelines.workflow(tx, workflow_id)
-    changed = Changed(pipeline=workflow.pipeline_id, workflows={workflow_id})
+    project_id = pipelines.pipeline(tx, workflow.pipeline_id).project_id
+    changed = Changed(project=project_id, pipeline=workflow.pipeline_id, workflows={workflow_id})
     if workflow.status.is_done:
         return changed
     pipelines.set_canceled_by(tx, workflow_id, who)
