@@ -58,7 +58,9 @@ class Walk:
             # The row is written while the command begins. A crash before it is written finds the command under way or
             # over, and follows it as any other: the supervisor starts nothing twice.
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._record.start_step(row.position))
+                writing = group.create_task(self._record.start_step(row.position))
+                if self._in_background:  # their commands go to the supervisor first: it begins one after the other
+                    await writing
                 outcome = await self._step(row.position, step)
             self._record.end_step(row.position, outcome)
             statuses.append(outcome.status)
