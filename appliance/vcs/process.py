@@ -22,10 +22,22 @@ async def running(
     argv: Sequence[str], environment: Mapping[str, str], *, has_input: bool = False, stderr: int = PIPE
 ) -> AsyncIterator[Process]:
     """A process with pipes. Whatever ends the block (error, timeout, cancel), it and its children are ended."""
+    process = await _start(argv, environment, DEVNULL if not has_input else PIPE, stderr)
     try:
-        process = await asyncio.create_subprocess_exec(
+        yield process
+    finally:
+        await _end(process)
+
+
+async def _start(argv: Sequence[str], environment: Mapping[str, str], stdin: int, stderr: int) -> Process:
+    """Start it; a cancel waits until it has been started, and then ends it.
+
+    asyncio, cancelled between the fork and the last pipe, kills only the leader of the group and may wait for ever.
+    """
+    starting = asyncio.gather(
+        asyncio.create_subprocess_exec(
             *argv,
-            stdin=PIPE if has_input else DEVNULL,
+            stdin=stdin,
             stdout=PIPE,
             stderr=stderr,
             env=environment,
@@ -33,12 +45,16 @@ async def running(
             cwd="/",
             limit=CHUNK_BYTES,
         )
+    )
+    try:
+        (process,) = await asyncio.shield(starting)
     except OSError as error:
         raise VcsError(f"cannot start {Path(argv[0]).name}: {error.strerror}; is git installed?") from error
-    try:
-        yield process
-    finally:
-        await _end(process)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end((await starting)[0])
+        raise
+    return process
 
 
 def kill(process: Process) -> None:
