@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.language.compilation import Compilation
 from appliance.language.elements import KINDS, Scope
 from appliance.language.expand import Expander
+from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar, describe
 from appliance.language.options import Limits, Options
 from appliance.language.orbs import Imports, OrbSource
-from appliance.language.problems import Exhausted, Frame, Problem, Problems
+from appliance.language.problems import Exhausted, Frame, Kind, Problem, Problems
 from appliance.language.schema import known_keys, map_of
 from appliance.language.source import read
-from appliance.language.template import Names
 
 ORB_KEYS = ("version", "description", "display", "orbs", "commands", "executors", "jobs", "examples")
+
+# Wrong calls are warnings in a config, where CircleCI never looks at what no workflow reaches. An orb is written to be
+# reached: by somebody else, later.
+_WRONG_CALLS = frozenset(
+    [
+        "unknown-command",
+        "unknown-executor",
+        "unknown-job",
+        "unknown-orb",
+        "missing-argument",
+        "unexpected-argument",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,15 @@ def check_orb(
     except RecursionError:
         work.problems.error(Frame("", file, 1, 1), "too-deep", "The orb is nested too deeply.")
     return CheckedOrb(
-        problems=work.problems.sorted(file, work.line_of),
+        problems=tuple(_as_in_orb(problem) for problem in work.problems.sorted(file, work.line_of)),
         orbs=dict(imports.resolved),
         left_out=work.problems.left_out,
     )
+
+
+def _as_in_orb(problem: Problem) -> Problem:
+    is_wrong_call = problem.code in _WRONG_CALLS and problem.kind is Kind.WARNING
+    return replace(problem, kind=Kind.ERROR) if is_wrong_call else problem
 
 
 def _check_document(work: Compilation, imports: Imports, source: str, file: str) -> None:

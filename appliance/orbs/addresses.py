@@ -80,11 +80,13 @@ def _forms(address: Address) -> list[Address]:
         return [address]
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
+    if address in _NAT64:  # how a host without IPv4 reaches all of it
+        return [ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)]
     forms: list[Address] = [address]
     if address.sixtofour is not None:
         forms.append(address.sixtofour)
     if address.teredo is not None:
         forms += address.teredo
-    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+    if address in _COMPATIBLE and int(address) > 1:
         forms.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
     return forms

@@ -114,7 +114,8 @@ class Fetcher:
                 connection.default_port = _PORTS[place.scheme]
                 connection.sock = line.socket
                 connection.request(method, place.path, body, dict(headers))
-                return self._answer(connection.getresponse())
+                with contextlib.closing(connection.getresponse()) as response:
+                    return self._answer(response)
         except TimeoutError:
             raise Unreachable(f"{place.host} took longer than {self._timeout_s:g} s.") from None
         except (OSError, ValueError, http.client.HTTPException) as error:

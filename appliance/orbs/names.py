@@ -54,7 +54,7 @@ def is_exact_name(name: str) -> bool:
 def fits(wanted: str, version: str) -> bool:
     """Whether `version` may answer a reference to `wanted`."""
     if wanted == "volatile":
-        return True
+        return is_exact(version)
     return version == wanted or (is_exact(version) and version.startswith(wanted + "."))
 
 

@@ -79,7 +79,7 @@ class Reply:
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    raw: Callable[[Callable[[bytes], bool]], None] | None = None
+    raw: Callable[[Callable[[bytes], bool]], object] | None = None
 
 
 @dataclass
