@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from appliance.language.names import Names
 from appliance.language.nodes import Node
 from appliance.language.options import Limits, Options
 from appliance.language.problems import Exhausted, Frame, Placed, Problems
-from appliance.language.template import Names, Substitution
+from appliance.language.template import Substitution
 
 
 @dataclass

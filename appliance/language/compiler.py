@@ -12,6 +12,7 @@ from appliance.language.elements import KINDS, Scope
 from appliance.language.emit import process
 from appliance.language.expand import Expander
 from appliance.language.graph import Ref
+from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar, describe
 from appliance.language.options import Options
 from appliance.language.orbs import Imports, OrbSource
@@ -19,7 +20,6 @@ from appliance.language.parameters import pipeline_parameters
 from appliance.language.problems import Exhausted, Frame, Kind, Problem
 from appliance.language.schema import boolean, map_of
 from appliance.language.source import read
-from appliance.language.template import Names
 from appliance.language.workflows import Workflows
 
 _VERSIONS = ("2", "2.0", "2.1")

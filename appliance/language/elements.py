@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar
 from appliance.language.problems import Kind, Problems, closest
-from appliance.language.template import Names
 
 ElementKind = Literal["job", "command", "executor"]
 KINDS: tuple[ElementKind, ...] = ("job", "command", "executor")

@@ -12,7 +12,7 @@ from appliance.language.elements import ABSENT, Element, Scope, own_scope
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe
 from appliance.language.parameters import bind
 from appliance.language.problems import Kind
-from appliance.language.schema import boolean, environment, known_keys, map_of, text, texts
+from appliance.language.schema import boolean, boolean_of, environment, known_keys, map_of, text, texts
 from appliance.language.steps import shell
 
 TYPES = ("docker", "machine", "macos")
@@ -82,7 +82,7 @@ def read_place(work: Compilation, body: Map) -> Place:
 
 
 def _is_off(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.kind in ("null", "bool") and node.text in ("", "~", "null", "false")
+    return isinstance(node, Scalar) and (node.kind == "null" or (node.kind == "bool" and boolean_of(node) is False))
 
 
 def _docker(work: Compilation, body: Map, node: Node, place: Place) -> None:
@@ -194,7 +194,7 @@ def _machine(work: Compilation, body: Map, node: Node, place: Place) -> None:
         place.is_unknown = True
         return
     if isinstance(node, Scalar):
-        if node.text not in ("true", "True", "default"):
+        if boolean_of(node) is not True and node.text != "default":
             message = f"`machine` must be true or a map, not {describe(node)}."
             problems.error(node, "type", message, expected="`machine: { image: … }` or `machine: true`")
         place.executor = plan.Machine()

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from appliance.language.compilation import Compilation
 from appliance.language.invocations import Leg, Need
 from appliance.language.logic import expression_holds
+from appliance.language.names import Names
 from appliance.language.nodes import Node, Scalar, Unknown
 from appliance.language.patterns import PatternError, matches_fully
 from appliance.language.schema import known_keys, map_of, scalars
-from appliance.language.template import Names
 
 
 class Ref:

@@ -1,11 +1,10 @@
-"""Job invocations of a workflow: arguments and keys told apart, matrices multiplied, every leg given its name.
+"""Job invocations of a workflow: arguments and keys told apart, every leg of a matrix given its name.
 
 A *leg* is one job to be: an invocation without a matrix has one, one with a matrix has many.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,11 +13,12 @@ from dataclasses import dataclass, field
 from appliance.language import plan
 from appliance.language.compilation import Compilation
 from appliance.language.elements import ABSENT, Element, Scope
+from appliance.language.matrix import read_matrix, suffix
+from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe
 from appliance.language.parameters import RESERVED_OF_JOBS
 from appliance.language.problems import Kind
-from appliance.language.schema import known_keys, map_of, one_of, text, texts
-from appliance.language.template import Names
+from appliance.language.schema import map_of, one_of, text, texts
 
 STATUSES = ("success", "failed", "canceled", "unauthorized", "not_run")
 _GROUP_KEYS = frozenset(["name", "requires", "filters", "serial-group"])
@@ -136,9 +136,9 @@ class InvocationReader:
             return [leg] if leg is not None else []
         legs = []
         rest = body.without({"matrix"})
-        found = self._matrix(matrix)
+        found = read_matrix(self._work, matrix, self._scope.names)
         for values in found.combinations if found is not None else ():
-            leg = self._leg(key, rest, number, values, named=_suffix(values))
+            leg = self._leg(key, rest, number, values, named=suffix(values))
             if leg is not None:
                 leg.aliases = (found.alias or key.text, *leg.aliases) if found is not None else leg.aliases
                 legs.append(leg)
@@ -284,93 +284,6 @@ class InvocationReader:
         made = body.without(set())
         made.fields["requires"] = Sequence(node.file, node.line, node.column, mine, node.templated)
         return made, needs
-
-    # matrix
-
-    def _matrix(self, node: Node) -> Matrix | None:
-        work = self._work
-        node = work.fill(node, self._scope.names)
-        found = map_of(node, "`matrix`", work.problems)
-        if found is None:
-            return None
-        known_keys(found, "`matrix`", ("parameters", "exclude", "alias"), work.problems)
-        parameters = map_of(found.get("parameters"), "`parameters` of a matrix", work.problems)
-        if parameters is None or not parameters.fields:
-            message = "A matrix needs `parameters`: for each a list of values."
-            work.problems.error(found, "matrix", message, expected="parameters: { NAME: [VALUE, …] }")
-            return None
-        values: dict[str, list[Node]] = {}
-        for key, listed in parameters.items():
-            values[key.text] = self._matrix_values(key, listed)
-        count = 1
-        for listed_values in values.values():
-            count *= len(listed_values)
-        if count > work.limits.matrix:
-            message = f"The matrix has {count} combinations; {work.limits.matrix} are the limit."
-            work.problems.error(parameters, "matrix", message, expected="fewer values")
-            return None
-        alias = text(found.get("alias"), "`alias`", work.problems)
-        legs = [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
-        excluded = self._excluded(found.get("exclude"), values)
-        kept = [leg for leg in legs if not any(_fits(leg, rule) for rule in excluded)]
-        if not kept and all(values.values()):
-            message = "The matrix excludes every combination; the job never runs."
-            work.problems.add(Kind.WARNING, found, "matrix", message)
-        return Matrix(kept, alias)
-
-    def _matrix_values(self, key: Scalar, listed: Node) -> list[Node]:
-        if isinstance(listed, Sequence):
-            return [item for item in listed.items if not isinstance(item, Unknown)]
-        if not isinstance(listed, Unknown):
-            message = f"The matrix parameter {key.text} needs a list of values, not {describe(listed)}."
-            self._work.problems.error(listed, "matrix", message, expected="a list")
-        return []
-
-    def _excluded(self, node: Node | None, values: Mapping[str, list[Node]]) -> list[Map]:
-        if node is None or isinstance(node, Unknown):
-            return []
-        rules = []
-        for item in node.items if isinstance(node, Sequence) else [node]:
-            if not isinstance(item, Map):
-                if not isinstance(item, Unknown):
-                    message = f"An entry of `exclude` must be a map, not {describe(item)}."
-                    self._work.problems.error(item, "matrix", message, expected="NAME: VALUE pairs")
-                continue
-            for key, _ in item.items():
-                if key.text not in values:
-                    message = f"`exclude` names {key.text}, which is no parameter of the matrix."
-                    self._work.problems.error(key, "matrix", message, word=key.text, choices=values)
-            rules.append(item)
-        return rules
-
-
-@dataclass
-class Matrix:
-    combinations: list[dict[str, Node]]
-    alias: str | None
-
-
-def _fits(leg: Mapping[str, Node], rule: Map) -> bool:
-    """Does a rule of `exclude` name this combination? A partial rule fits all that agree in what it names."""
-    if not rule.fields:
-        return False
-    return all(name in leg and label(leg[name]) == label(value) for name, value in rule.fields.items())
-
-
-def label(node: Node) -> str:
-    """A matrix value as part of a name: an executor map is its name and then its arguments."""
-    if isinstance(node, Scalar):
-        return node.text
-    if isinstance(node, Sequence):
-        return "-".join(map(label, node.items))
-    if isinstance(node, Map):
-        names = sorted(node.fields, key=lambda name: (name != "name", name))
-        return "-".join(label(node.fields[name]) for name in names)
-    return ""
-
-
-def _suffix(values: Mapping[str, Node]) -> str:
-    return "".join(f"-{label(values[name])}" for name in sorted(values))
 
 
 def _flat(node: Sequence) -> list[Node]:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from appliance.language import expression
 from appliance.language.compilation import Compilation
 from appliance.language.expression import UNDEFINED, ExpressionError
+from appliance.language.names import Names, expression_value, is_true, lookup
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe, has_unknown, value_of
 from appliance.language.patterns import PatternError, matches_fully
 from appliance.language.problems import Frame, Kind, closest
-from appliance.language.template import Names, expression_value, is_true, lookup, whole_block
+from appliance.language.template import whole_block
 from appliance.language.values import text_of
 
 OPERATORS = ("and", "or", "not", "equal", "matches")

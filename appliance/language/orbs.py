@@ -8,12 +8,12 @@ from typing import Protocol
 
 from appliance.language.compilation import Compilation
 from appliance.language.elements import KINDS, Element, ElementKind, Scope
+from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar, Unknown, describe
 from appliance.language.parameters import ALL_TYPES, EXECUTOR_TYPES, declared, reserved_names
 from appliance.language.problems import Placed
 from appliance.language.schema import map_of
 from appliance.language.source import read
-from appliance.language.template import Names
 
 _REFERENCE = re.compile(r"[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*@(dev:[A-Za-z0-9._/-]+|\d+(\.\d+){0,2}|volatile)\Z")
 _STANZAS: dict[ElementKind, str] = {"job": "jobs", "command": "commands", "executor": "executors"}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from appliance.language.compilation import Compilation
 from appliance.language.elements import Element, Parameter, Scope
+from appliance.language.names import Names
 from appliance.language.nodes import (
     Map,
     Node,
@@ -17,7 +18,6 @@ from appliance.language.nodes import (
 )
 from appliance.language.problems import Kind, Placed
 from appliance.language.schema import boolean_of, map_of
-from appliance.language.template import Names
 from appliance.language.values import node_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
