@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "crypto": {"errors"},
     "settings": {"errors"},
     "blobs": {"errors"},
-    "orbs": GROUND | {"language", "store"},
+    "orbs": GROUND | {"language", "store.database", "store.orbs"},
     "store": GROUND | {"language.plan"},
     "executors": GROUND,
     "vcs": GROUND,

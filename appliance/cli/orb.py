@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -224,7 +225,7 @@ def _found(args: argparse.Namespace, name: str) -> str:
 
 
 def _has_store(args: argparse.Namespace) -> bool:
-    return (Path(settings_of(args).text("data")) / "rondo.db").exists()
+    return os.access(Path(settings_of(args).text("data")) / "rondo.db", os.R_OK | os.W_OK)
 
 
 # Locking

@@ -147,7 +147,7 @@ class Intake:
         provider = self._providers[project.vcs]
         source = await provider.read_file(project, trigger.revision, CONFIG_PATH, self._largest_config)
         lock = None
-        if source is not None and "orbs:" in source:
+        if source is not None and "orbs" in source:
             lock = await provider.read_file(project, trigger.revision, LOCK_PATH, self._largest_config)
         if not trigger.commit.subject:
             commit = await provider.commit(project, trigger.revision)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from appliance.errors import BadRequest
 from appliance.language.orbs import OrbDocument, OrbSource
-from appliance.orbs.names import is_exact_name
+from appliance.orbs.names import fits, parse
 from appliance.store.orbs import digest_of
 
 LOCK_PATH = ".circleci/orbs.lock"
@@ -62,6 +62,19 @@ def _entry(reference: str, value: object) -> Entry:
     raise BadRequest(f"the lock file's entry for {reference} lacks `resolved` or `sha256`")
 
 
+def _locked_name(reference: str, name: str) -> str:
+    """What to ask for: the exact version that was locked, else the reference itself.
+
+    A lock file is long and reviewed with half an eye: it may choose among an orb's versions, not another orb.
+    """
+    wanted, locked = parse(reference), parse(name)
+    if wanted is None or locked is None or not locked.is_exact:
+        return reference
+    if wanted.orb != locked.orb or not fits(wanted.version, locked.version):
+        raise LookupError(f"{LOCK_PATH} says that it is {name}, which it cannot be; run `rondo orb lock`.")
+    return name
+
+
 class Recorder:
     """An `OrbSource` that notes what another one answered."""
 
@@ -94,7 +107,7 @@ class Locked:
         entry = self._entries.get(reference)
         if entry is None:
             raise LookupError(f"it is not in {LOCK_PATH}; run `rondo orb lock` and commit what it writes.")
-        document = self._source.resolve(entry.name if is_exact_name(entry.name) else reference)
+        document = self._source.resolve(_locked_name(reference, entry.name))
         found = digest_of(document.text)
         if found != entry.digest:
             raise LookupError(

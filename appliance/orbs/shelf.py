@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def from_settings(settings: Settings, data: Path, clock: Clock, first: Sequence[
     prefixes = checked_prefixes(settings.items("orbs.urls"))
     return Shelf(
         clock=clock,
-        database=database if database.exists() else None,
+        database=database if os.access(database, os.R_OK) else None,
         mirrors=[*first, *([Mirror(Path(mirror))] if mirror else [])],
         public=_public(settings, fetcher, cache) if settings.is_on("orbs.public") else None,
         urls=Urls(fetcher, prefixes, cache) if prefixes else None,

@@ -74,6 +74,14 @@ def test_a_mutable_version_is_bound_by_its_text() -> None:
     assert "is not what" in under(text, source, config).problems[0].message
 
 
+@pytest.mark.parametrize("name", ["evil/top@1.0.0", "acme/top@2.0.0", "acme/base@2.0.0"])
+def test_a_lock_cannot_make_an_orb_another_one(name: str) -> None:
+    source = library()
+    source.texts[name] = orb("evil")
+    text = write({"acme/top@1": Entry(name, digest_of(orb("evil")))})
+    assert f"says that it is {name}, which it cannot be" in under(text, source).problems[0].message
+
+
 def test_an_orb_that_is_not_locked_is_an_error() -> None:
     config = CONFIG.replace("acme/top@1}", "acme/top@1, base: acme/base@2.0.0}")
     (problem,) = under(locked(), library(), config).problems
