@@ -43,6 +43,17 @@ async def docker_run(engine: Engine, network: str, commands: Sequence[str]) -> D
     return DockerRun(first_ms, ms_since(begin_s))
 
 
+async def shell_ms(engine: Engine, network: str, count: int) -> float:
+    """What each of `count` commands costs when each has a shell of its own, as a step has; on the container's clock."""
+    loop = f"for i in $(seq {count}); do setsid -w bash -eo pipefail -c 'echo step'; done"
+    script = f"begin=$(date +%s%N); {loop}; date +%s%N; echo $begin"
+    words = ("-H", engine.url, "run", "--rm", "--network", network, DEBIAN, "bash", "-c", script)
+    process = await asyncio.create_subprocess_exec("docker", *words, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    end, begin = map(int, output.split()[-2:])
+    return (end - begin) / 1e6 / count
+
+
 class BareRepository:
     """A repository that only takes pushes: on this disk, without SSH, hooks or anybody who reads it."""
 

@@ -58,7 +58,7 @@ async def measure(bench: Bench) -> list[Figure]:
             sandbox = await executor.open(spec, _quiet)
             async with appliance(bench, secrets=secrets()) as watched:
                 await _stream(sandbox, ["sh", "-c", fill(size_mib)], _nowhere)
-                for turn in bench.turns(6):
+                for turn in bench.turns(4):
                     read.append(await _stream(sandbox, ["cat", FILE], _nowhere))
                     masked.append(await _masked(bench, sandbox))
                     stepped.append(await _step(watched, size_mib))
