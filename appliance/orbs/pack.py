@@ -165,7 +165,9 @@ def _dump(tree: Tree) -> str:
     return text
 
 
-_BLOCK = re.compile(r"[^\s][\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
+_SAFE = r"\x21-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
+_BLOCK = re.compile(rf"[{_SAFE}][\t\n {_SAFE}]*")
+_FOREIGN_ENDS = re.compile(r"[\x85\u2028\u2029]")  # ends of lines to YAML 1.1, which makes \n of them outside of "..."
 
 
 class _Dumper(yaml.SafeDumper):
@@ -173,7 +175,10 @@ class _Dumper(yaml.SafeDumper):
 
     def analyze_scalar(self, scalar: str) -> Any:
         analysis = super().analyze_scalar(scalar)
-        analysis.allow_block = analysis.allow_block or _BLOCK.fullmatch(scalar) is not None
+        if _FOREIGN_ENDS.search(scalar):
+            analysis.allow_block = analysis.allow_single_quoted = analysis.allow_block_plain = False
+        elif _BLOCK.fullmatch(scalar):
+            analysis.allow_block = True
         return analysis
 
 

@@ -8,8 +8,13 @@ import pytest
 import yaml
 
 from appliance.errors import BadRequest
+from appliance.language.compilation import Compilation
+from appliance.language.nodes import Map, Node, Scalar, Sequence
+from appliance.language.options import Options
 from appliance.language.orb_document import check_orb
+from appliance.language.source import read
 from appliance.orbs.pack import pack
+from tests.orbs.world import SHARED_ORBS
 
 SCRIPT = '#!/bin/bash\ncat <<EOF\n\tindented by a tab, a blank at the end: \n  key: "<< not a template >>" # {}\nEOF\n'
 ORB = """
@@ -187,3 +192,29 @@ def test_an_include_does_not_follow_a_link_out(tmp_path: Path) -> None:
 def test_a_folder_without_its_orb_file_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"has no @orb\.yml"):
         pack(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED_ORBS.exists(), reason=f"THE PACKED PUBLIC ORBS ARE NOT HERE ({SHARED_ORBS})")
+def test_public_orbs_keep_every_text_and_number(tmp_path: Path) -> None:
+    (tmp_path / "orb").mkdir()
+    for path in sorted(SHARED_ORBS.rglob("*.yml")):
+        (tmp_path / "orb" / "@orb.yml").write_bytes(path.read_bytes())
+        assert tree_of(pack(tmp_path / "orb")) == tree_of(path.read_text("utf-8")), path
+
+
+def tree_of(text: str) -> object:
+    """What the compiler reads, without places and the order of keys; each scalar with what kind it is."""
+    work = Compilation(Options(), {})
+    root = read(text, "orb.yml", work.problems, work.limits)
+    assert root is not None and not work.problems.has_errors
+    return plain(root)
+
+
+def plain(node: Node) -> object:
+    if isinstance(node, Map):
+        return {key.text: plain(value) for key, value in node.items()}
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    assert isinstance(node, Scalar)
+    return node.kind, node.text
