@@ -32,8 +32,6 @@ JOB_KEYS = EXECUTOR_KEYS | frozenset(
         "key",
         "plan_name",
         "validation",
-        "pre-steps",
-        "post-steps",
     ]
 )
 

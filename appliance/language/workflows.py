@@ -54,9 +54,13 @@ class Workflows:
             self._work.problems.error(key, "setup", message, expected="`when:` on all but one")
 
     def implicit(self, job: Element) -> None:
-        """The workflow of a config that has none: the job named `build`."""
-        items: list[Node] = [job.key.at("build")]
-        jobs = Sequence(job.key.file, job.key.line, job.key.column, items)
+        """The workflow of a config that has none: the job named `build`, with its own old-style `branches`."""
+        item: Node = job.key.at("build")
+        branches = job.body.get("branches")
+        if branches is not None:
+            filters = _map(job.key, "filters", _map(job.key, "branches", branches))
+            item = _map(job.key, "build", filters)
+        jobs = Sequence(job.key.file, job.key.line, job.key.column, [item])
         self._run("workflow", job.key, jobs, 0, (), is_active=True)
 
     def _workflow(self, key: Scalar, body: Map) -> None:
@@ -301,3 +305,8 @@ def _with_serial_groups(legs: list[Leg], jobs: list[plan.Job]) -> tuple[plan.Job
         unlock = plan.Job(name=f"{job.name}/unlock", type=plan.JobType.UNLOCK, key=key, requires=after)
         finished += [lock, replace(job, requires=(plan.Require(job=lock.name),)), unlock]
     return tuple(finished)
+
+
+def _map(at: Scalar, key: str, value: Node) -> Map:
+    """A map of one key, standing at `at`."""
+    return Map(at.file, at.line, at.column, {key: value}, {key: at.at(key)}, value.templated)

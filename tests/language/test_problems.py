@@ -15,6 +15,7 @@ def test_a_problem_in_an_orb_shows_the_orb_and_the_way_there() -> None:
     )
     compiled = compile(source, orbs=Library({"acme/tools@1.0.0": orb}))
     (problem,) = compiled.problems
+    assert problem.render(source) == compiled.render(problem), "a problem in an orb shows the orb's line"
     assert compiled.render(problem).splitlines() == [
         "acme/tools@1.0.0:5:22: error: Arguments referenced without declared parameters: parameters.b.",
         "  5 |       - run: echo << parameters.b >>",
