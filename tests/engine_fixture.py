@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlencode
 
 BUSYBOX = "rondo-test/busybox:latest"
 DEBIAN = "rondo-test/debian:latest"
@@ -211,12 +212,16 @@ def answers(path: str) -> bool:
 
 def add_images(path: str) -> None:
     """Give the engine the test images it lacks."""
-    if not _has_image(path, BUSYBOX):
-        _import_image(path, BUSYBOX, _cached_root("busybox"), ['CMD ["sh"]'])
-    if not _has_image(path, DEBIAN):
-        _import_image(path, DEBIAN, _cached_root("debian"), ['CMD ["bash"]'])
+    add_image(path, BUSYBOX, "busybox", ['CMD ["sh"]'])
+    add_image(path, DEBIAN, "debian", ['CMD ["bash"]'])
     if not _has_image(path, NO_SHELL):
         _import_image(path, NO_SHELL, _root_without_shell(), ['CMD ["/nothing"]'])
+
+
+def add_image(path: str, name: str, root: str, changes: list[str]) -> None:
+    """Import image `name` from the root file system `root` ("busybox", "debian") unless it is there."""
+    if not _has_image(path, name):
+        _import_image(path, name, _cached_root(root), changes)
 
 
 def _cached_root(name: str) -> Path:
@@ -250,8 +255,6 @@ def _import_image(path: str, name: str, tar: Path, changes: list[str]) -> None:
     repository, _, tag = name.partition(":")
     query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("changes", f"ENV PATH={PATH_OF_IMAGES}")]
     query += [("changes", change) for change in changes]
-    from urllib.parse import urlencode
-
     with tar.open("rb") as body:
         status, answer = request(path, "POST", f"/images/create?{urlencode(query)}", body=body, timeout_s=300.0)
     if status != 200 or b'"error"' in answer:

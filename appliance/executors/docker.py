@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -32,7 +32,6 @@ from appliance.executors.docker_plan import (
     Room,
     container_name,
     network_config,
-    network_name,
     primary_config,
     service_config,
 )
@@ -69,7 +68,7 @@ class DockerExecutor:
         self._options = options or DockerOptions()
         self._pace = pace or Pace()
         self._network_lock = asyncio.Lock()
-        self._has_network = False
+        self._network: str | None = None
         self._room: Room | None = None
 
     async def open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
@@ -84,21 +83,28 @@ class DockerExecutor:
 
     async def _open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
         images = await self._images(spec, progress)
-        room = await self._get_room()
-        await self._make_network()
-        config = primary_config(self._instance, spec, images[0], room, self._options, shim.text("supervise.sh"))
-        primary = await self._create(spec, 0, config)
-        stream = await self._engine.attach(primary.id)
-        transport = AttachTransport(stream)
         try:
-            await self._start(primary, spec, 0)
-            await transport.send(opening())
-            await self._start_services(spec, room, primary.id)
-        except BaseException:
-            await transport.close()
-            raise
+            primary, transport = await self._start_primary(spec, images[0])
+        except aiodocker.DockerError as problem:
+            if problem.status != 404 or self._network is None or self._network not in problem.message:
+                raise
+            # Somebody pruned the network under us.
+            self._network = None
+            primary, transport = await self._start_primary(spec, images[0])
+        await self._start_services(spec, primary.id)
         await progress(f"Started {', '.join(c.image for c in spec.containers)}\n".encode())
         return self._sandbox(spec.node, primary, transport)
+
+    async def _start_primary(self, spec: SandboxSpec, image: Image) -> tuple[DockerContainer, AttachTransport]:
+        """Attached before it starts: nothing that it says can be missed."""
+        network, room = await self._get_network(), await self._get_room()
+        text = shim.text("supervise.sh")
+        config = primary_config(self._instance, spec, image, room, network, self._options, text)
+        primary = await self._create(spec, 0, config)
+        transport = AttachTransport(await self._engine.attach(primary.id))
+        await self._start(primary, spec, 0)
+        await transport.send(opening())
+        return primary, transport
 
     async def _images(self, spec: SandboxSpec, progress: Progress) -> list[Image]:
         """Look for (or pull) all at once."""
@@ -106,7 +112,9 @@ class DockerExecutor:
             have_image(self._engine.docker, container, self._options, progress) for container in spec.containers
         )
 
-    async def _start_services(self, spec: SandboxSpec, room: Room, primary_id: str) -> None:
+    async def _start_services(self, spec: SandboxSpec, primary_id: str) -> None:
+        room = await self._get_room()
+
         async def start(index: int) -> None:
             config = service_config(self._instance, spec, index, room, self._options, primary_id)
             await self._start(await self._create(spec, index, config), spec, index)
@@ -118,19 +126,19 @@ class DockerExecutor:
         containers = self._engine.docker.containers
         async with asyncio.timeout(self._options.start_timeout_s):
             try:
-                return await containers.create(config, name=name)
+                return await _to_the_end(containers.create(config, name=name))
             except aiodocker.DockerError as problem:
                 if problem.status != 409:
                     raise
             # A leftover of this very node, from before a crash.
             await containers.container(name).delete(force=True, v=True)
-            return await containers.create(config, name=name)
+            return await _to_the_end(containers.create(config, name=name))
 
     async def _start(self, container: DockerContainer, spec: SandboxSpec, index: int) -> None:
         image = spec.containers[index].image
         try:
             async with asyncio.timeout(self._options.start_timeout_s):
-                await self._start_on_network(container)
+                await container.start()
         except aiodocker.DockerError as problem:
             if any(words in problem.message for words in ("executable file not found", "no such file", "exec format")):
                 what = "has no sh, so no job can run in it" if index == 0 else "cannot be started"
@@ -139,47 +147,41 @@ class DockerExecutor:
                 raise ImageError(f"image {image} has no such user: {problem.message}") from problem
             raise
 
-    async def _start_on_network(self, container: DockerContainer) -> None:
-        try:
-            await container.start()
-        except aiodocker.DockerError as problem:
-            if problem.status != 404 or network_name(self._instance) not in problem.message:
-                raise
-            # Somebody pruned the network under us.
-            self._has_network = False
-            await self._make_network()
-            await container.start()
-
-    async def _make_network(self) -> None:
+    async def _get_network(self) -> str:
+        """The id of the jobs' network. Its name is no key: the engine keeps two of one name if two asked at once."""
         async with self._network_lock:
-            if self._has_network:
-                return
-            networks = self._engine.docker.networks
-            try:
-                await networks.get(network_name(self._instance))
-            except aiodocker.DockerError as problem:
-                if problem.status != 404:
-                    raise
-                await self._create_network()
-            self._has_network = True
+            if self._network is None:
+                found = await self._networks()
+                if not found:
+                    await self._create_network()
+                    found = await self._networks()
+                self._network = found[0]
+            return self._network
+
+    async def _networks(self) -> list[str]:
+        """Ours, the oldest first: so all who look choose the same."""
+        labels = {"label": [f"{INSTANCE_LABEL}={self._instance}"]}
+        found = await self._engine.docker.networks.list(filters=labels)
+        return [network["Id"] for network in sorted(found, key=lambda each: (each["Created"], each["Id"]))]
 
     async def _create_network(self) -> None:
         networks = self._engine.docker.networks
         config = network_config(self._instance, self._options)
         try:
-            await networks.create(config)
+            await _to_the_end(networks.create(config))
         except aiodocker.DockerError as problem:
             if "address pool" not in problem.message:
                 raise
-            # Dead instances left theirs. Who is just about to use one makes it again (`_start_on_network`).
+            # Dead instances left theirs. Who is just about to use one makes it again (`_open`).
             await networks.prune(filters={"label": [INSTANCE_LABEL]})
-            await networks.create(config)
+            await _to_the_end(networks.create(config))
 
-    async def _remove_network(self) -> None:
-        """The engine keeps it as long as a container is on it."""
+    async def _remove_networks(self) -> None:
+        """The engine keeps one as long as a container is on it."""
         with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(self._options.start_timeout_s):
-                await (await self._engine.docker.networks.get(network_name(self._instance))).delete()
+                for network in await self._networks():
+                    await (await self._engine.docker.networks.get(network)).delete()
 
     async def _get_room(self) -> Room:
         if self._room is None:
@@ -212,6 +214,8 @@ class DockerExecutor:
     async def remove(self, ref: str) -> None:
         async with _speaking_plainly(f"remove the containers of node {ref}"):
             found = await self._containers(ref)
+            for container in found:
+                self._engine.let_go(container.id)
             await _all_of(_delete(container) for container in found)
 
     async def _containers(self, node: str | None = None) -> Sequence[DockerContainer]:
@@ -229,7 +233,7 @@ class DockerExecutor:
     async def close(self) -> None:
         """An idle appliance takes its network along: each costs the engine one of few address pools."""
         try:
-            await self._remove_network()
+            await self._remove_networks()
         finally:
             await self._engine.close()
 
@@ -375,24 +379,32 @@ class _Engine:
             self._connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
             base = f"{'https' if tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
         self._tls = tls
-        self._streams: set[Hijack] = set()
+        self._streams: dict[Hijack, str] = {}  # to the container each belongs to
         self.docker = aiodocker.Docker(url=base, connector=self._connector)
 
     async def attach(self, container_id: str) -> Hijack:
         if self.docker.api_version == "auto":
             await self.docker.version()
         path = f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
-        return await self.stream(path)
+        return await self.stream(path, container_id)
 
-    async def stream(self, path: str, body: Any = None, *, tty: bool = False) -> Hijack:
+    async def stream(self, path: str, container_id: str, body: Any = None, *, tty: bool = False) -> Hijack:
         stream = await open_hijack(self.url, self.docker.api_version, path, body, tty=tty, tls=self._tls)
-        self._streams.add(stream)
-        stream.on_close = self._streams.discard
+        self._streams[stream] = container_id
+        stream.on_close = self._forget
         return stream
 
-    async def close(self) -> None:
-        for stream in list(self._streams):
+    def _forget(self, stream: Hijack) -> None:
+        self._streams.pop(stream, None)
+
+    def let_go(self, container_id: str) -> None:
+        """Close our streams to a container: the engine waits for their readers before it lets a container go."""
+        for stream in [each for each, owner in self._streams.items() if owner == container_id]:
             stream.close()
+
+    async def close(self) -> None:
+        for container_id in set(self._streams.values()):
+            self.let_go(container_id)
         await self.docker.close()
         await self._connector.close()
 
@@ -417,6 +429,16 @@ async def _delete(container: DockerContainer) -> None:
         # 409: somebody else is removing it already; that is as good.
         if problem.status not in (404, 409):
             raise
+
+
+async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
+    """Be cancelled only after the engine has answered: a container made after our clean-up would stay."""
+    task = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def _all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:

@@ -87,7 +87,7 @@ def network_config(instance: str, options: DockerOptions) -> dict[str, Any]:
 
 
 def primary_config(
-    instance: str, spec: SandboxSpec, image: Image, room: Room, options: DockerOptions, supervisor: str
+    instance: str, spec: SandboxSpec, image: Image, room: Room, network: str, options: DockerOptions, supervisor: str
 ) -> dict[str, Any]:
     """The supervisor as main process of the primary image; the image's entrypoint only where it was asked for."""
     primary = spec.containers[0]
@@ -107,7 +107,7 @@ def primary_config(
         "HostConfig": {
             **_limits(spec, room, options),
             "LogConfig": {"Type": "none", "Config": {}},
-            "NetworkMode": network_name(instance),
+            "NetworkMode": network,
             "ExtraHosts": [f"{other.name}:127.0.0.1" for other in spec.containers[1:] if other.name],
             "Binds": [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts],
             "Tmpfs": {"/mnt/ramdisk": "rw,exec,mode=1777"} if options.ramdisk else {},

@@ -55,7 +55,7 @@ exit 0
 class OpenStream(Protocol):
     """How a raw stream to the engine is made."""
 
-    async def __call__(self, path: str, body: Any, *, tty: bool) -> Hijack: ...
+    async def __call__(self, path: str, container_id: str, body: Any, *, tty: bool) -> Hijack: ...
 
 
 class DockerProcess:
@@ -83,7 +83,7 @@ class DockerProcess:
 
     async def start(self, tty: tuple[int, int] | None) -> None:
         body = {"Detach": False, "Tty": self._tty}
-        self._stream = await self._open_stream(f"exec/{self._exec_id}/start", body, tty=self._tty)
+        self._stream = await self._open_stream(f"exec/{self._exec_id}/start", self._container.id, body, tty=self._tty)
         await self._read_pid()
         if tty is not None:
             await self.resize(*tty)
@@ -194,7 +194,7 @@ async def _run_to_end(open_stream: OpenStream, container: DockerContainer, words
     """Run the kill script as root; nothing to do when the container has gone."""
     try:
         created = await container.exec(["sh", "-c", _KILL, "rondo", *words], user="0")
-        stream = await open_stream(f"exec/{created.id}/start", {"Detach": False, "Tty": False}, tty=False)
+        stream = await open_stream(f"exec/{created.id}/start", container.id, {"Detach": False, "Tty": False}, tty=False)
     except (aiodocker.DockerError, SandboxError):
         return
     try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import signal
 import struct
 import termios
@@ -20,13 +21,15 @@ from appliance.executors.payload import expand_home
 READ_BYTES = 256 * 1024
 POLL_S = 0.02
 HANGUP_GRACE_S = 0.5
+COOKIE = "RONDO_PROCESS"
 
 
 class LocalProcess:
     """See `base.Process`. `master` is our end of the terminal, when there is one."""
 
-    def __init__(self, process: asyncio.subprocess.Process, master: int | None) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, master: int | None, cookie: str) -> None:
         self._process = process
+        self._cookie = cookie.encode()
         self._master = master
 
     async def read(self) -> bytes:
@@ -65,7 +68,7 @@ class LocalProcess:
 
     async def kill(self) -> None:
         sessions = {self._process.pid}
-        await _end(lambda: _in_sessions(sessions), signal.SIGHUP, HANGUP_GRACE_S)
+        await _end(lambda: _with_cookie(self._cookie) | _in_sessions(sessions), signal.SIGHUP, HANGUP_GRACE_S)
         await self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -84,21 +87,28 @@ async def start_local_process(
     tty: tuple[int, int] | None,
 ) -> LocalProcess:
     """In a session of its own; with a terminal of its own when `tty` gives its size."""
+    cookie = f"{COOKIE}={secrets.token_hex(8)}"
+    environment = {**environment, COOKIE: cookie.partition("=")[2]}
     enter = f"cd -- {expand_home(working_directory or '~')} || exit 126\n"
     master = None
     try:
         if tty is None:
             process = await _spawn(enter + 'exec "$@" 2>&1', argv, environment, home, asyncio.subprocess.PIPE)
         else:
-            master, name = _open_terminal(*tty)
-            # The first terminal that a session leader opens becomes its controlling one.
-            script = f'{enter}exec "$@" <>{name} >&0 2>&1'
-            process = await _spawn(script, argv, environment, home, asyncio.subprocess.DEVNULL)
+            master, slave = os.openpty()
+            try:
+                os.set_blocking(master, False)
+                _set_size(master, *tty)
+                # The first terminal that a session leader opens becomes its controlling one.
+                script = f'{enter}exec "$@" <>{os.ttyname(slave)} >&0 2>&1'
+                process = await _spawn(script, argv, environment, home, slave)
+            finally:
+                os.close(slave)
     except OSError as problem:
         if master is not None:
             os.close(master)
         raise SandboxError(f"cannot start {argv[0]}: {problem}") from problem
-    return LocalProcess(process, master)
+    return LocalProcess(process, master, cookie)
 
 
 async def _spawn(
@@ -114,16 +124,6 @@ async def _spawn(
         start_new_session=True,
         limit=READ_BYTES,
     )
-
-
-def _open_terminal(columns: int, rows: int) -> tuple[int, str]:
-    master, slave = os.openpty()
-    try:
-        os.set_blocking(master, False)
-        _set_size(master, columns, rows)
-        return master, os.ttyname(slave)
-    finally:
-        os.close(slave)
 
 
 def _set_size(terminal: int, columns: int, rows: int) -> None:

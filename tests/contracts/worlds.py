@@ -1,0 +1,84 @@
+"""Executors under test, and running a command on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from appliance.executors.base import Command, Container, Executor, Exit, Process, Sandbox, SandboxSpec
+from appliance.executors.docker import DockerExecutor
+from appliance.executors.fake import FakeExecutor
+from appliance.executors.local import LocalExecutor
+from appliance.executors.supervised import Pace
+from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
+
+INSTANCE = f"contract-{os.getpid()}"  # several test runs may share one engine
+QUICK = Pace(heartbeat_s=0.5)  # so that a test of a killed runner need not wait ten seconds
+
+
+@dataclass
+class World:
+    """An executor under test. `again` makes a second one on the same world: a restarted appliance."""
+
+    kind: str
+    executor: Executor
+    again: Callable[[], Executor]
+    image: str | None
+
+    def spec(self, node: str = "1.0") -> SandboxSpec:
+        return SandboxSpec(node=node, containers=(Container(image=self.image),) if self.image else ())
+
+    async def open(self, node: str = "1.0") -> Sandbox:
+        return await self.executor.open(self.spec(node), quiet)
+
+
+REAL = [
+    pytest.param("docker-debian", marks=pytest.mark.docker),
+    pytest.param("docker-busybox", marks=pytest.mark.docker),
+    "local",
+]
+
+
+def make_factory(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[Callable[[], Executor], str | None]:
+    if kind.startswith("docker"):
+        engine: Engine = request.getfixturevalue("docker_engine")
+        return lambda: DockerExecutor(INSTANCE, engine.url, pace=QUICK), DEBIAN if kind.endswith("debian") else BUSYBOX
+    if kind == "local":
+        return lambda: LocalExecutor(INSTANCE, folder / "local", pace=QUICK), None
+    fake = FakeExecutor()
+    return lambda: FakeExecutor(fake.nodes), None
+
+
+async def quiet(_: bytes) -> None:
+    """A progress that nobody reads."""
+
+
+async def finish(sandbox: Sandbox, command: Command, offset: int = 0) -> tuple[bytes, Exit]:
+    """Run to the end: all output, and how it ended."""
+    output = b""
+    async for event in sandbox.run(command, offset):
+        if isinstance(event, Exit):
+            return output, event
+        assert 0 < len(event) <= 256 * 1024
+        output += event
+    raise AssertionError("a run without an Exit")
+
+
+async def first_bytes(sandbox: Sandbox, command: Command, offset: int = 0) -> bytes:
+    """Break off after the first output."""
+    run = sandbox.run(command, offset)
+    event = await anext(run)
+    await run.aclose()
+    assert isinstance(event, bytes)
+    return event
+
+
+async def read_all(process: Process) -> bytes:
+    output = b""
+    while data := await process.read():
+        output += data
+    return output
