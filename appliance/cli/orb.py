@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from appliance.cli.config import DEFAULT_FILE, as_json, compile_file, compile_options, is_failed, print_problems, read_text
 from appliance.cli.config import shown_name as shown
-from appliance.cli.place import add_options, settings_of, store_of
+from appliance.cli.place import Store, add_options, settings_of, store_of
 from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from appliance.orbs.shelf import Shelf
 
 _MIRROR_HELP = "a folder of orbs, NAMESPACE/NAME/VERSION.yml, asked after our own registry; may be repeated"
+_VERSION_HELP = "VERSION is 1.2.3, or major, minor or patch for the next number"
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,8 +54,12 @@ def _register_registry(actions: argparse._SubParsersAction[argparse.ArgumentPars
     namespace.add_argument("--private-to", metavar="ORG", help="only projects of this organisation may use its orbs")
     publish = _action(actions, "publish", _publish, "publish an orb in our own registry")
     publish.add_argument("file", metavar="FILE", help="the orb; - is standard input")
-    publish.add_argument("name", metavar="NAMESPACE/NAME@VERSION", help="VERSION is 1.2.3, or dev:LABEL, which may change")
+    publish.add_argument("name", metavar="NAMESPACE/NAME@VERSION", help=f"{_VERSION_HELP}; or dev:LABEL, which may change")
     _mirror(publish)
+    promote = _action(actions, "promote", _promote, "publish what dev:LABEL is now under a number")
+    promote.add_argument("name", metavar="NAMESPACE/NAME@dev:LABEL")
+    promote.add_argument("version", metavar="VERSION", help=_VERSION_HELP)
+    _mirror(promote)
     take = _action(actions, "import", _import, "take a mirror's orbs over into our own registry")
     take.add_argument("folder", metavar="DIR", type=Path, help="laid out NAMESPACE/NAME/VERSION.yml")
     listing = _action(actions, "list", _list, "list the orbs of our own registry")
@@ -137,24 +142,55 @@ def _namespace(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    text = _read(args.file)
+    with store_of(args) as store:
+        return _put(args, store, args.name, text, shown(args.file))
+
+
+def _promote(args: argparse.Namespace) -> int:
+    from appliance.orbs.names import parse
+    from appliance.store import orbs
+
+    wanted = parse(args.name)
+    if wanted is None or not wanted.version.startswith("dev:"):
+        raise BadRequest(f"{args.name!r} is not NAMESPACE/NAME@dev:LABEL")
+    with store_of(args) as store:
+        found = orbs.resolve(store.tx, wanted.namespace, wanted.name, wanted.version, store.now_ms)
+        if found is None:
+            raise NotFound(f"there is no {args.name}")
+        return _put(args, store, f"{wanted.orb}@{args.version}", found.source, args.name)
+
+
+def _put(args: argparse.Namespace, store: Store, name: str, text: str, file: str) -> int:
+    """Publish `text` as `name`, unless there is something wrong with it."""
     from appliance.language.orb_document import check_orb
     from appliance.orbs.publish import draft
     from appliance.store import orbs
 
-    owner, _, _ = orbs.split(args.name)
-    text = _read(args.file)
-    with store_of(args) as store:
-        namespace = orbs.namespace(store.tx, owner)
-        if namespace is None:
-            raise NotFound(f"there is no namespace {owner}; make it with `rondo orb namespace {owner}`")
-        source = _shelf(args).source(namespace.private_to)
-        checked = check_orb(text, file=shown(args.file), orbs=source)
-        if not checked.is_valid:
-            return _refuse(checked)
-        made = draft(args.name, text, checked, source)
-        store.write(lambda tx: orbs.put(tx, args.name, given=made.given, source=made.source, now_ms=store.now_ms))
-    print(f"published {args.name}, SHA-256 {made.digest}")
+    name = _numbered(store, name)
+    namespace = orbs.namespace(store.tx, orbs.split(name)[0])
+    if namespace is None:
+        owner = orbs.split(name)[0]
+        raise NotFound(f"there is no namespace {owner}; make it with `rondo orb namespace {owner}`")
+    source = _shelf(args).source(namespace.private_to)
+    checked = check_orb(text, file=file, orbs=source)
+    if not checked.is_valid:
+        return _refuse(checked)
+    made = draft(name, text, checked, source)
+    store.write(lambda tx: orbs.put(tx, name, given=made.given, source=made.source, now_ms=store.now_ms))
+    print(f"published {name}, SHA-256 {made.digest}")
     return 0
+
+
+def _numbered(store: Store, name: str) -> str:
+    """`acme/tools@minor` as the next number."""
+    from appliance.store import orbs
+
+    orb, _, version = name.partition("@")
+    if version not in orbs.STEPS:
+        return name
+    owner, _, plain = orb.partition("/")
+    return f"{orb}@{orbs.next_version(store.tx, owner, plain, version)}"
 
 
 def _refuse(checked: CheckedOrb) -> int:

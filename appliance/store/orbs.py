@@ -11,6 +11,7 @@ from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.store.database import Tx
 
 DEV_DAYS = 90
+STEPS = ("major", "minor", "patch")
 _DAY_MS = 86_400_000
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
@@ -203,6 +204,14 @@ def _version(row: sqlite3.Row) -> OrbVersion:
         created_at_ms=row["created_at_ms"],
         expires_at_ms=row["expires_at_ms"],
     )
+
+
+def next_version(tx: Tx, owner: str, name: str, step: str) -> str:
+    """The number after the greatest one, by a `major`, `minor` or `patch` step; the first is counted from 0.0.0."""
+    greatest = resolve(tx, owner, name, "volatile", now_ms=0)
+    parts = [int(part) for part in greatest.version.split(".")] if greatest is not None else [0, 0, 0]
+    place = STEPS.index(step)
+    return ".".join(str(number) for number in [*parts[:place], parts[place] + 1, 0, 0][:3])
 
 
 def names(tx: Tx, owner: str) -> list[str]:

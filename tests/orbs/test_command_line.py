@@ -75,6 +75,20 @@ def test_from_sources_to_a_published_orb(person: Person) -> None:
     assert "has other versions of it only" in person.orb("source", "acme/tools@2", code=1)
 
 
+def test_numbers_can_be_counted_and_dev_versions_promoted(person: Person) -> None:
+    person.orb("namespace", "acme")
+    person.write("orb.yml", orb("x"))
+    for step, number in (("patch", "0.0.1"), ("minor", "0.1.0"), ("patch", "0.1.1"), ("major", "1.0.0"), ("patch", "1.0.1")):
+        assert f"published acme/tools@{number}, " in person.orb("publish", "orb.yml", f"acme/tools@{step}")
+    person.write("next.yml", orb("next"))
+    person.orb("publish", "next.yml", "acme/tools@dev:next")
+    assert "published acme/tools@1.1.0, " in person.orb("promote", "acme/tools@dev:next", "minor")
+    assert "published acme/tools@5.0.0, " in person.orb("promote", "acme/tools@dev:next", "5.0.0")
+    assert person.orb("source", "acme/tools@1") == orb("next")
+    assert "there is no acme/tools@dev:none" in person.orb("promote", "acme/tools@dev:none", "patch", code=1)
+    assert "is not NAMESPACE/NAME@dev:LABEL" in person.orb("promote", "acme/tools@1.0.0", "patch", code=1)
+
+
 def test_a_faulty_orb_is_not_published(person: Person) -> None:
     person.orb("namespace", "acme")
     person.write("orb.yml", orb("x").replace("echo x", "echo << parameters.x >>"))
