@@ -14,7 +14,9 @@ import json
 import os
 import struct
 import urllib.parse
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +28,8 @@ from appliance.errors import DiskFull
 MASK = b"****"
 _LEAST_SECRET = 4  # characters; shorter ones would blacken the log (spec 1.13)
 _LEAST_LINE = 8  # a line of a multi-line secret is a needle of its own from this length on
+_HEAD = 16
+_LONGEST = 1024  # a longer secret is looked for in pieces: what could begin a needle has to be held back and compared
 _NOT_SECRET = frozenset({"true", "false", "True", "False"})
 _PAIR = struct.Struct("<QQ")
 
@@ -41,7 +45,16 @@ def needles(secrets: Iterable[str]) -> list[bytes]:
             parts |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LEAST_LINE}
         for part in parts:
             found |= _forms(part)
-    return sorted((needle for needle in found if len(needle) >= _LEAST_SECRET), key=len, reverse=True)
+    pieces = {piece for needle in found if len(needle) >= _LEAST_SECRET for piece in _pieces(needle)}
+    return sorted(pieces, key=len, reverse=True)
+
+
+def _pieces(needle: bytes) -> Iterator[bytes]:
+    """The needle in pieces of bounded size, none of them so short that it could be anything."""
+    while len(needle) > _LONGEST + _LEAST_LINE:
+        yield needle[:_LONGEST]
+        needle = needle[_LONGEST:]
+    yield needle
 
 
 def _forms(text: str) -> set[bytes]:
@@ -68,12 +81,16 @@ def _base64_cores(raw: bytes) -> set[bytes]:
 class Masker:
     """Replaces needles in a stream, the same however it is cut. What might begin a needle is held back until more comes.
 
-    re2 looks for all needles at once, at ten times the speed of a search for each.
+    re2 looks for the heads of all needles at once, at ten times the speed of a search for each; whether a needle is
+    there is then compared. The whole needles in one pattern would be slow to compile, and at some megabytes refused.
     """
 
     def __init__(self, wanted: list[bytes]) -> None:
-        self._pattern = _alternation(wanted) if wanted else None
-        self._beginnings = {needle[:size] for needle in wanted for size in range(1, len(needle))}
+        self._pattern = _alternation(tuple(sorted({needle[:_HEAD] for needle in wanted}))) if wanted else None
+        self._sorted = sorted(wanted)
+        self._by_start: dict[bytes, list[bytes]] = {}
+        for needle in sorted(wanted, key=len, reverse=True):
+            self._by_start.setdefault(needle[:_LEAST_SECRET], []).append(needle)
         self._longest = max((len(needle) for needle in wanted), default=1) - 1
         self.held = b""
 
@@ -88,32 +105,62 @@ class Masker:
         """The rest, masked; nothing is held back any more."""
         return self._take(self.held, len(self.held))
 
+    def mask(self, text: str) -> str:
+        """Words that stand for themselves, not a piece of the stream."""
+        raw = text.encode("utf-8", "replace")
+        return self._masked(raw, len(raw))[0].decode("utf-8", "replace")
+
     def _keep(self, text: bytes) -> int:
         """How many bytes at the end could begin a needle: usually none, so that live logs are not late."""
-        for size in range(min(self._longest, len(text)), 0, -1):
-            if text[-size:] in self._beginnings:
-                return size
-        return 0
+        tail = text[-self._longest :] if self._longest else b""
+        return next((len(tail) - at for at in range(len(tail)) if self._is_beginning(tail, at)), 0)
+
+    def _is_beginning(self, tail: bytes, at: int) -> bool:
+        """Whether a needle begins like `tail` from `at` on, and is longer. Sorted, it stands behind where that would.
+
+        Not by a set of all beginnings: those of one secret of 64 KiB are gigabytes.
+        """
+        if len(tail) - at >= _LEAST_SECRET and tail[at : at + _LEAST_SECRET] not in self._by_start:
+            return False
+        text = tail[at:]
+        place = bisect_right(self._sorted, text)
+        return place < len(self._sorted) and self._sorted[place].startswith(text)
 
     def _take(self, text: bytes, cut: int) -> bytes:
         """Mask and give what stands before `cut`, or before the end of the needle that reaches over it; hold the rest."""
+        masked, done = self._masked(text, cut)
+        self.held = text[done:]
+        return masked
+
+    def _masked(self, text: bytes, cut: int) -> tuple[bytes, int]:
         pieces, done = [], 0
-        for match in self._pattern.finditer(text) if self._pattern is not None else ():
-            if match.start() >= cut:
+        for start, end in self._needles_in(text):
+            if start >= cut:
                 break
-            pieces += [text[done : match.start()], MASK]
-            done = match.end()
+            pieces += [text[done:start], MASK]
+            done = end
         cut = max(cut, done)
-        self.held = text[cut:]
         pieces.append(text[done:cut])
-        return b"".join(pieces)
+        return b"".join(pieces), cut
+
+    def _needles_in(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Where needles begin and end: the first one first, of several in one place the longest."""
+        at = 0
+        while self._pattern is not None and (head := self._pattern.search(text, at)) is not None:
+            start = head.start()
+            near = self._by_start[text[start : start + _LEAST_SECRET]]
+            needle = next((needle for needle in near if text.startswith(needle, start)), b"")
+            if needle:
+                yield start, start + len(needle)
+            at = start + max(len(needle), 1)
 
 
-def _alternation(wanted: list[bytes]) -> Any:
+@lru_cache(maxsize=8)  # every step of a job asks for the same
+def _alternation(heads: tuple[bytes, ...]) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = 64 << 20
-    return re2.compile(b"|".join(re2.escape(needle) for needle in wanted), options)
+    return re2.compile(b"|".join(re2.escape(head) for head in heads), options)
 
 
 class LogWriter:
@@ -151,8 +198,8 @@ class LogWriter:
             raise
 
     def say(self, text: str) -> None:
-        """Words of ours between the outputs."""
-        self._append(self._masker.end() + text.encode("utf-8", "replace"), self.offset)
+        """Words of ours between the outputs. Masked as well: a cache's key or a file's name may hold a secret."""
+        self._append(self._masker.end() + self._masker.mask(text).encode("utf-8", "replace"), self.offset)
 
     def flush(self) -> None:
         """Let go of held-back bytes: the output has ended."""

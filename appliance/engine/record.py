@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from appliance.engine import moves
 from appliance.engine.follow import StepLog
-from appliance.engine.logs import LogWriter, needles
+from appliance.engine.logs import LogWriter, Masker, needles
 from appliance.engine.workshop import Facts, Workshop
 from appliance.errors import DiskFull
 from appliance.model import NodeStatus, StepStatus
@@ -38,10 +38,12 @@ class Record:
         self._ended: list[moves.StepEnd] = []
         self.is_finished = False
         self._needles = needles(facts.secrets.values())
+        self._masker = Masker(self._needles)
 
     def end_step(self, position: int, outcome: Outcome) -> None:
+        message = self._masker.mask(outcome.message)
         self._ended.append(
-            moves.StepEnd(position=position, status=outcome.status, exit_code=outcome.exit_code, message=outcome.message)
+            moves.StepEnd(position=position, status=outcome.status, exit_code=outcome.exit_code, message=message)
         )
         self._ring_log(position)
 
@@ -56,9 +58,9 @@ class Record:
 
     async def finish(self, status: NodeStatus, message: str) -> None:
         """Write down the node's end; what follows in the workflow follows in the same transaction."""
-        ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
+        ended, now_ms, words = self._take_ended(), self._shop.clock.now_ms(), self._masker.mask(message)
         changed = await self._write(
-            lambda tx: moves.finish_node(tx, self._job_id, self._index, status, message, ended, now_ms)
+            lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms)
         )
         self.is_finished = True
         self._shop.bell.ring("work", "outbox", *changed.topics())
