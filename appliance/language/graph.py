@@ -123,6 +123,9 @@ class Graph:
         for leg in legs:
             for alias in leg.aliases:
                 self._by_alias.setdefault(alias, []).append(leg)
+        self._by_key: dict[str, list[Leg]] = {}
+        for leg in legs:
+            self._by_key.setdefault(leg.key.text, []).append(leg)
         self._edges = 0
 
     def connect(self) -> None:
@@ -148,7 +151,8 @@ class Graph:
         visible = (None, leg.group, leg.sees)
         if exact is not None and exact.group in visible:
             return [exact]
-        named = self._by_alias.get(need.name, [])
+        # The key of a job names it too, when nothing is called so: `- build: {name: b}` can be required as build.
+        named = self._by_alias.get(need.name) or self._by_key.get(need.name, [])
         legs = [other for other in named if other.group in visible and other is not leg]
         if len({other.invocation for other in legs}) > 1:
             message = (
