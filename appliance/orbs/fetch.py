@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import queue
 import re
 import socket
 import ssl
@@ -104,7 +105,7 @@ class Fetcher:
     def _exchange(
         self, place: _Place, method: str, body: bytes | None, headers: Mapping[str, str], deadline: float
     ) -> _Answer:
-        addresses = self._addresses(place)
+        addresses = self._addresses(place, deadline)
         headers = {"Accept-Encoding": "identity", "User-Agent": f"rondo/{__version__}", "Connection": "close", **headers}
         try:
             with _connected(addresses, place.port, deadline) as line:
@@ -121,10 +122,12 @@ class Fetcher:
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise Unreachable(f"{place.host} gave no answer: {_plain(error)}.") from error
 
-    def _addresses(self, place: _Place) -> Sequence[str]:
+    def _addresses(self, place: _Place, deadline: float) -> Sequence[str]:
         try:
-            found = self._resolve(place.host, place.port)
-        except (OSError, UnicodeError) as error:
+            found = _until(deadline, lambda: self._resolve(place.host, place.port))
+        except TimeoutError:
+            raise Unreachable(f"finding the address of {place.host} took longer than {self._timeout_s:g} s.") from None
+        except (OSError, ValueError) as error:
             raise Unreachable(f"{place.host} has no address: {error}.") from error
         # One bad address is enough: a name that points at us and at others wants to find out which one we take.
         if not found or not all(is_allowed(address, self._networks) for address in found):
@@ -146,6 +149,26 @@ class Fetcher:
         if len(body) < length:
             raise http.client.IncompleteRead(body, length - len(body))
         return _Answer(200, None, body)
+
+
+def _until(deadline: float, resolve: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """What `resolve` finds, or TimeoutError; the system's resolver has no limit of its own, so it is left behind."""
+    outcome: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put(resolve())
+        except (OSError, ValueError) as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        found = outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def place_of(url: str) -> _Place:

@@ -300,3 +300,15 @@ def test_a_name_without_an_address_is_nobody_there() -> None:
 
     with pytest.raises(Unreachable, match="has no address"):
         Fetcher(resolve=resolve).get("https://orbs.example/x", everywhere)
+
+
+def test_a_slow_name_server_ends_at_the_deadline() -> None:
+    ended = threading.Event()
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        ended.wait(30)
+        return ["127.0.0.1"]
+
+    with pytest.raises(Unreachable, match=r"finding the address of orbs\.example took longer than 0\.1 s"):
+        Fetcher(resolve=resolve, timeout_s=0.1).get("https://orbs.example/x", everywhere)
+    ended.set()
