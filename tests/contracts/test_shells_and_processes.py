@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import resource
@@ -10,7 +11,7 @@ import resource
 import pytest
 
 from appliance.errors import SandboxLost
-from appliance.executors.base import Command, Exit
+from appliance.executors.base import Command, Exit, Process
 from tests.contracts.worlds import World, finish, first_bytes, read_all
 
 
@@ -213,7 +214,8 @@ async def test_a_killed_supervisor_is_a_lost_sandbox(real_world: World) -> None:
     sandbox = await real_world.open()
     if real_world.kind != "local":
         pytest.skip("process 1 of a container cannot be killed from inside")
-    script = "for p in $(grep -l RONDO_SANDBOX=$RONDO_SANDBOX /proc/[0-9]*/environ | cut -d/ -f3); do [ $p = $$ ] || kill -9 $p; done"
+    find = "grep -l RONDO_SANDBOX=$RONDO_SANDBOX /proc/[0-9]*/environ | cut -d/ -f3"
+    script = f"for p in $({find}); do [ $p = $$ ] || kill -9 $p; done"
     with pytest.raises(SandboxLost):
         async with asyncio.timeout(10):
             await finish(sandbox, Command(id="1", script=script))
@@ -325,8 +327,7 @@ async def test_a_terminal_has_a_size_and_takes_control_keys(real_world: World) -
     await _until(process, b"50 120")
     await process.write(b"echo sle''eping; sleep 1000\n")
     await _until(process, b"sleeping")
-    await process.write(b"\x03")
-    await _until(process, b"$ ")
+    await _interrupt(process)
     await process.write(b"echo af''ter\n")
     await _until(process, b"after")
     await process.write(b"exit 3\n")
@@ -335,11 +336,21 @@ async def test_a_terminal_has_a_size_and_takes_control_keys(real_world: World) -
     await process.kill()
 
 
-async def _until(process: object, words: bytes) -> None:
+async def _interrupt(process: Process) -> None:
+    """Ctrl-C until the prompt is there: one that comes before `sleep` has the terminal reaches only the shell."""
+    for _ in range(20):
+        await process.write(b"\x03")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                return await _until(process, b"$ ")
+    raise AssertionError("Ctrl-C does not reach the foreground")
+
+
+async def _until(process: Process, words: bytes) -> None:
     seen = b""
     async with asyncio.timeout(10):
         while words not in seen:
-            data = await process.read()  # type: ignore[attr-defined]
+            data = await process.read()
             assert data, seen
             seen += data
 
