@@ -221,10 +221,10 @@ def add_images(path: str) -> None:
 def add_image(path: str, name: str, root: str, changes: list[str]) -> None:
     """Import image `name` from the root file system `root` ("busybox", "debian") unless it is there."""
     if not _has_image(path, name):
-        _import_image(path, name, _cached_root(root), changes)
+        _import_image(path, name, cached_root(root), changes)
 
 
-def _cached_root(name: str) -> Path:
+def cached_root(name: str) -> Path:
     tar = cache_folder() / f"{name}.tar"
     with (cache_folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

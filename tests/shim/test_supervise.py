@@ -163,9 +163,9 @@ async def test_long_output_comes_in_parts_after_the_end(supervised: Supervised) 
 async def test_a_background_command_says_nothing_here(supervised: Supervised) -> None:
     await supervised.run("b", "echo unheard; read x <gate", "-", "bg")
     os.mkfifo(supervised.state.parent / "gate")
-    await supervised.run("1", "echo heard", "a")
+    await supervised.run("1", f"until grep unheard {supervised.state}/b.log >&2; do sleep 0.05; done", "a")
     assert await supervised.until(b"\x01begin a\n") == b""
-    assert await supervised.until(b"\x01end a ") == b"heard\n"
+    assert await supervised.until(b"\x01end a ") == b"unheard\n"
     assert (supervised.state / "b.log").read_text() == "unheard\n"
     assert not (supervised.state / "b.exit").exists()
 
