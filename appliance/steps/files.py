@@ -7,14 +7,16 @@ takes the files gets plain bytes and never follows anything.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
-import tarfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 from appliance.errors import SandboxError
 from appliance.executors.base import Sandbox
+from appliance.steps import tar
 from appliance.steps.inside import PRELUDE
 
 _LONGEST_NAME = 4096
@@ -48,36 +50,48 @@ async def each_file(sandbox: Sandbox, working_directory: str, path: str, take: T
     read_end, write_end = os.pipe()
     is_done = threading.Event()
 
-    def read() -> OSError | tarfile.TarError | None:
+    def read() -> Exception | None:
         """A trouble is given back, not raised: the TaskGroup would wrap it."""
         try:
             with open(read_end, "rb", buffering=1 << 16) as stream:  # noqa: PTH123 - a descriptor, not a path
-                _read_members(stream, take)
-        except (OSError, tarfile.TarError) as error:
+                for member in tar.members(stream):
+                    if len(member.name) <= _LONGEST_NAME:
+                        take(member.name.removeprefix("./"), member.size, io.BufferedReader(member))
+        except (OSError, tar.BrokenTar) as error:
             return error
         finally:
             is_done.set()
         return None
 
+    # Threads of our own: a tar that says nothing holds its reader for as long as the job lives, and a handful of such
+    # jobs would take all the threads that the pages are drawn on.
+    loop, reading, writing = asyncio.get_running_loop(), ThreadPoolExecutor(1, "reader"), ThreadPoolExecutor(1, "writer")
     try:
         await process.write_eof()
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(asyncio.to_thread(read))
+            reader = group.create_task(_ended(loop.run_in_executor(reading, read)))
             try:
                 while (chunk := await process.read()) and not is_done.is_set():
-                    await asyncio.to_thread(_write_all, write_end, chunk)
+                    await loop.run_in_executor(writing, _write_all, write_end, chunk)
             finally:
-                os.close(write_end)
+                # By the writer itself, after what it is at: else it could write to whoever gets this number next.
+                writing.submit(os.close, write_end)
         code = await process.wait()
     finally:
+        for pool in (reading, writing):
+            pool.shutdown(wait=False)
         await process.kill()
     _check(code, reader.result(), path)
 
 
-def _check(code: int, trouble: OSError | tarfile.TarError | None, path: str) -> None:
+async def _ended(future: asyncio.Future[Exception | None]) -> Exception | None:
+    return await future
+
+
+def _check(code: int, trouble: Exception | None, path: str) -> None:
     if code == _NOTHING_THERE:
         raise NothingThere(path)
-    if isinstance(trouble, OSError) and not isinstance(trouble, tarfile.TarError):
+    if isinstance(trouble, OSError):
         raise trouble
     if code or trouble is not None:
         raise SandboxError(f"tar in the sandbox ended with code {code}, or sent no tar: {trouble}")
@@ -90,15 +104,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BrokenPipeError:
             return  # the reader has given up and says why itself
-
-
-def _read_members(stream: IO[bytes], take: Take) -> None:
-    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
-        for member in tar:
-            if member.isfile() and len(member.name) <= _LONGEST_NAME:
-                content = tar.extractfile(member)
-                assert content is not None
-                take(member.name.removeprefix("./"), member.size, content)
 
 
 def safe_path(text: str) -> str | None:
