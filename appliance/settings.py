@@ -52,7 +52,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("ssh.sessions_per_user", "integer", 20, "Shells that one user may have open at once.", least=1),
     Option("docker.url", "text", "", "Docker engine: unix:///path or tcp://host:port. Empty: DOCKER_HOST, else the usual socket."),
     Option("docker.enabled", "boolean", True, "Run docker jobs. Off: they wait for ever, so only for tests and local demos."),
-    Option("docker.environment_in_steps", "boolean", False, "Let steps see the `environment` of the primary container's docker entry."),
+    Option("docker.environment_in_steps", "boolean", True, "Steps see the `environment` of the primary image too, below every other variable. CircleCI's text denies it, configs rely on it."),
     Option("docker.mtu", "integer", 0, "MTU of the jobs' network. 0: the engine's default.", "bytes", least=0),
     Option("docker.machine_image", "text", "", "Image that stands in for `machine: true` jobs. Empty: such jobs fail with a message."),
     Option("local.enabled", "boolean", False, "Run jobs as processes of this host, without isolation: for demos and trusted teams only."),
@@ -172,7 +172,7 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> list[tuple[str, obje
     found: list[tuple[str, object]] = []
     for key, value in table.items():
         name = prefix + key
-        if isinstance(value, dict) and name not in _BY_NAME:
+        if isinstance(value, dict) and value and name not in _BY_NAME:
             found += _flat(value, name + ".")
         else:
             found.append((name, value))

@@ -50,12 +50,12 @@ class Placement:
 
 def place(job: plans.Job, places: Places) -> Placement | str:
     """The executor and the room for a job, or a sentence why it can never run here."""
-    size = _size(job.resource_class or places.default_class, places)
-    if isinstance(size, str):
-        return size
     executor = _executor(job, places)
     if executor.startswith("!"):
         return executor[1:]
+    size = _size(job.resource_class or places.default_class, places)
+    if isinstance(size, str):
+        return size
     return Placement(executor=executor, cpus=size[0], memory_bytes=int(size[1] * GIB))
 
 
@@ -71,6 +71,8 @@ def _executor(job: plans.Job, places: Places) -> str:
     match job.executor:
         case plans.Macos():
             return "!a macOS job needs a macOS machine, and this appliance has none"
+        case plans.Machine() if (job.resource_class or "").startswith("windows."):
+            return "!a Windows job needs a Windows machine, and this appliance has none"
         case plans.Machine() if not places.has_local and not places.machine_image:
             return (
                 "!a machine job needs a machine: set docker.machine_image to an image that stands in for one, "

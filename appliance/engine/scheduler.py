@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.bell import Bell
@@ -85,18 +85,22 @@ class Scheduler:
         """Start what fits."""
         waiting = await self._db.read(lambda tx: jobs.waiting(tx, _BATCH))
         troubles: dict[str, str | None] = {}
+        passed: list[placement.Placement] = []
         for job, node in waiting:
             placed = await self._placed(job)
             if placed is None:
                 continue
             if placed.executor not in troubles:
                 troubles[placed.executor] = await self._trouble(placed.executor)
-            why = troubles[placed.executor] or self._why_not(placed)
+            why = troubles[placed.executor] or self._why_not(placed, passed)
             if why is None:
                 await self._start(runners, job, node, placed)
                 continue
             await self._explain(job, why)
-            if self._clock.now_ms() - (job.queued_at_ms or 0) > _PATIENCE_MS and not troubles[placed.executor]:
+            if troubles[placed.executor]:
+                continue
+            passed.append(placed)
+            if self._clock.now_ms() - (job.queued_at_ms or 0) > _PATIENCE_MS:
                 return
 
     async def _placed(self, job: jobs.Job) -> placement.Placement | None:
@@ -119,19 +123,27 @@ class Scheduler:
         trouble = await self._executors[executor].check()
         return f"waits: {trouble}" if trouble else None
 
-    def _why_not(self, placed: placement.Placement) -> str | None:
-        """None when there is room. A node larger than the machine runs when it is alone."""
-        if not self._held:
+    def _why_not(self, placed: placement.Placement, passed: Sequence[placement.Placement]) -> str | None:
+        """None when there is room. A node larger than the machine runs when it is alone.
+
+        Room may have come free since an older node was `passed` over in this look: only a smaller one may overtake it.
+        """
+        if not self._held and not passed:
             return None
         if len(self._held) >= self._capacity.nodes:
             return f"waits: {len(self._held)} nodes run, as many as jobs.at_once allows"
         cpus = self._capacity.cpus - sum(held.cpus for held in self._held.values())
         memory = self._capacity.memory_bytes - sum(held.memory_bytes for held in self._held.values())
+        alone = ""
+        if placed.cpus > self._capacity.cpus or placed.memory_bytes > self._capacity.memory_bytes:
+            alone = "; it is larger than what there is and starts when nothing else runs"
         if placed.memory_bytes > memory:
             need, free = placed.memory_bytes / placement.GIB, max(memory, 0) / placement.GIB
-            return f"waits: needs {need:.1f} GiB of memory, {free:.1f} GiB free"
+            return f"waits: needs {need:.1f} GiB of memory, {free:.1f} GiB free{alone}"
         if placed.cpus > cpus:
-            return f"waits: needs {placed.cpus:g} CPUs, {max(cpus, 0):g} free"
+            return f"waits: needs {placed.cpus:g} CPUs, {max(cpus, 0):g} free{alone}"
+        if any(placed.cpus >= one.cpus and placed.memory_bytes >= one.memory_bytes for one in passed):
+            return "waits: an older job of its size comes first"
         return None
 
     async def _explain(self, job: jobs.Job, why: str) -> None:

@@ -9,6 +9,7 @@ ref's log. Pushing the same commit once more after going back has another id, an
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.engine.commands import Commands
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _BRANCHES = "refs/heads/"
 _TAGS = "refs/tags/"
+_MOST_TAGS = 3
+_MOST_BRANCHES = 20
+_TOO_MANY = "too many at once; push it again by itself, or start it over the API"
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,12 @@ class Pushes:
 
     async def accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
         """Write down what a push has changed. When this returns, it survives a power cut."""
-        outcomes = [await self._accept_one(project, mark, update) for update in updates]
-        return [outcome for outcome in outcomes if outcome is not None]
+        wanted, skipped = sift(project, updates)
+        outcomes = [await self._accept_one(project, mark, update) for update in wanted]
+        for update in skipped:
+            await self._remember(project, update)
+        found = [outcome for outcome in outcomes if outcome is not None]
+        return [*found, *(Outcome(_name_of(update.ref), None, _TOO_MANY) for update in skipped)]
 
     async def reconcile_all(self) -> int:
         """At boot, before the door opens: accept the pushes that a killed appliance left. The number of triggers."""
@@ -53,13 +61,13 @@ class Pushes:
         """Accept what moved in a project's repository without a trigger. May be repeated at any time."""
         refs = await self._repositories.refs(project)
         known = await self._db.read(lambda tx: projects.hosted_refs(tx, project.id))
-        started = 0
         for ref in known.keys() - refs.keys():
             await self._remember(project, RefUpdate(ref, known[ref], None))
-        for ref, value in refs.items():
-            if known.get(ref) != value and await self._accept_moved(project, RefUpdate(ref, known.get(ref), value)):
-                started += 1
-        return started
+        moved = [RefUpdate(ref, known.get(ref), value) for ref, value in refs.items() if known.get(ref) != value]
+        wanted, skipped = sift(project, moved)
+        for update in skipped:
+            await self._remember(project, update)
+        return sum([await self._accept_moved(project, update) for update in wanted])
 
     async def _accept_moved(self, project: Project, update: RefUpdate) -> bool:
         mark = await self._repositories.last_push(project, update.ref)
@@ -105,6 +113,19 @@ class Pushes:
 
     async def _remember(self, project: Project, update: RefUpdate) -> None:
         await self._db.write(lambda tx: projects.set_hosted_ref(tx, project.id, update.ref, update.new))
+
+
+def sift(project: Project, updates: Sequence[RefUpdate]) -> tuple[list[RefUpdate], list[RefUpdate]]:
+    """The updates that may start something, and those that are too many: an imported repository is not built whole.
+
+    Like GitHub, which sends no events for more than three tags of one push; of very many branches only the default one.
+    """
+    tags = [update for update in updates if update.ref.startswith(_TAGS) and update.new is not None]
+    branches = [update for update in updates if update.ref.startswith(_BRANCHES) and update.new is not None]
+    skipped = tags if len(tags) > _MOST_TAGS else []
+    if len(branches) > _MOST_BRANCHES:
+        skipped += [update for update in branches if update.ref != _BRANCHES + project.default_branch]
+    return [update for update in updates if update not in skipped], skipped
 
 
 def _name_of(ref: str) -> str:

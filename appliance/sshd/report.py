@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.engine.commands import Commands
-from appliance.model import PipelineId, PipelineState, Project
+from appliance.model import JobStatus, PipelineId, PipelineState, Project, StepStatus
 from appliance.sshd.pushes import Outcome
 from appliance.sshd.session import printable
 from appliance.store import jobs, pipelines
@@ -110,7 +110,7 @@ def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
     names = {workflow.id: f"{workflow.name}/" if len(workflows) > 1 else "" for workflow in workflows}
     lines: dict[str, str] = {}
     for job in jobs.of_pipeline(tx, pipeline_id):
-        lines[f"job:{job.id}"] = f"job {names[job.workflow_id]}{job.name}: {job.status}"
+        lines[f"job:{job.id}"] = f"job {names[job.workflow_id]}{job.name}: {job.status}{_why(tx, job)}"
     topics = {f"pipeline:{pipeline_id}", *lines, *(f"workflow:{workflow.id}" for workflow in workflows)}
     for workflow in workflows:
         if workflow.status.is_done:
@@ -119,3 +119,16 @@ def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
     if is_done and not workflows and pipeline.state is PipelineState.CREATED:
         lines["none"] = "no workflow has anything to do for this push"
     return Progress(lines, frozenset(topics), is_done)
+
+
+def _why(tx: Tx, job: jobs.Job) -> str:
+    """Why a job did not end well: its own message, or its first step that failed."""
+    if not job.status.is_done or job.status in (JobStatus.SUCCESS, JobStatus.CANCELED, JobStatus.NOT_RUN):
+        return ""
+    if job.message:
+        return f" ({job.message})"
+    for node in jobs.nodes_of(tx, job.id):
+        for step in jobs.steps_of(tx, job.id, node.index):
+            if step.status in (StepStatus.FAILED, StepStatus.TIMEDOUT, StepStatus.INFRASTRUCTURE_FAIL):
+                return f" ({step.name}: {step.message})"
+    return ""

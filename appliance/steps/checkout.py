@@ -47,6 +47,7 @@ else
 fi
 git config gc.auto 0
 git remote add origin "$RONDO_URL" 2>/dev/null || git remote set-url origin "$RONDO_URL"
+git fetch -q --force --prune "$RONDO_FILE" "+refs/heads/*:refs/remotes/origin/*" "+refs/tags/*:refs/tags/*"
 if [ -n "$RONDO_TAG" ]; then
     git fetch -q --force --no-tags "$RONDO_FILE" "+refs/rondo/checkout:refs/tags/$RONDO_TAG"
     git checkout -q --force --detach "$RONDO_REVISION"

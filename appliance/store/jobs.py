@@ -190,9 +190,9 @@ def waiting(tx: Tx, limit: int) -> list[tuple[Job, Node]]:
 
 
 def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: str = "") -> None:
-    """Change a job's status and the time that goes with it. A done job stays as it is."""
+    """Change a job's status with the time and the message that go with it: why it waited is over when it no longer does."""
     tx.execute(
-        "UPDATE jobs SET status = :status, message = CASE WHEN :message = '' THEN message ELSE :message END,"
+        "UPDATE jobs SET status = :status, message = :message,"
         " queued_at_ms = CASE WHEN :status = 'not_running' THEN :now ELSE queued_at_ms END,"
         " started_at_ms = CASE WHEN :status = 'running' THEN :now ELSE started_at_ms END,"
         " stopped_at_ms = CASE WHEN :done THEN :now ELSE NULL END WHERE id = :id",

@@ -148,6 +148,7 @@ class Hosted:
             "receive.maxInputSize": str(self._largest_push_bytes),
             "transfer.fsckObjects": "true",
             # Old and harmless faults that real histories are full of.
+            "receive.fsck.badFilemode": "ignore",  # old repositories are full of them
             "receive.fsck.zeroPaddedFilemode": "warn",
             "receive.fsck.missingSpaceBeforeDate": "warn",
             "receive.fsck.badTimezone": "warn",

@@ -97,13 +97,18 @@ class Repository:
         return Commit(subject=subject, body=body.strip("\n"), author_name=name, author_email=email, authored_at=at)
 
     async def bundle(self, revision: str, branch: str | None, tag: str | None) -> AsyncGenerator[bytes, None]:
-        """See `Provider.bundle`. An annotated tag comes as the tag object, when it is still at this commit."""
-        refs = {CHECKOUT_REF: checked_revision(revision)}
+        """See `Provider.bundle`. An annotated tag comes as the tag object, when it is still at this commit.
+
+        Every other branch and tag comes along: `git describe` and `git diff origin/main` are what jobs do.
+        """
+        refs = {**await self.refs(), CHECKOUT_REF: checked_revision(revision)}
         if branch is not None or tag is not None:
             ref = ref_of(branch=branch, tag=tag)
             refs[ref] = await self._tag_object(ref, revision) if tag is not None else revision
         with self._view(refs) as view:
-            async with aclosing(self._git.stream(view, "bundle", "create", "--quiet", "-", *refs)) as chunks:
+            # `--all`, not by name: there may be more refs than fit into an argv. (`--branches` and `--tags` drop a
+            # branch and a tag of one name.)
+            async with aclosing(self._git.stream(view, "bundle", "create", "--quiet", "-", "--all")) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -136,7 +141,7 @@ class Repository:
         try:
             (view / "objects" / "info").mkdir(parents=True)
             (view / "refs").mkdir()
-            (view / "HEAD").write_text(f"ref: {CHECKOUT_REF}\n")
+            (view / "HEAD").write_text("ref: refs/rondo/none\n")  # so that `--all` has no HEAD
             (view / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
             (view / "objects" / "info" / "alternates").write_text(f"{(self.folder / 'objects').absolute()}\n")
             lines = [f"{value} {ref}\n" for ref, value in sorted(refs.items())]

@@ -1,8 +1,8 @@
 """Every `cases/NAME.yml` is pushed as a config into a whole appliance; `cases/NAME.json` says what has to come out.
 
 Keys of the JSON, all optional: `docker` (true: needs an engine), `branch`, `message`, `files`, `secrets`, `contexts`,
-`settings`, and of the outcome `state`, `problems` (each a part of one), `workflows`, `jobs` (name to status), `steps` (job to a list
-of [name, status]), `has` and `lacks` (job to texts in its log), `messages` (job to a part of its message).
+`settings`, and of the outcome `state`, `problems` (each a part of one), `workflows`, `jobs` (name to status), `steps`
+(job to a list of [name, status]), `has` and `lacks` (job to texts in its log), `messages` (job to a part of its message).
 """
 
 from __future__ import annotations

@@ -188,7 +188,21 @@ async def test_a_tag_is_its_commit(tmp_path: Path) -> None:
     bundle = tmp_path / "tag.bundle"
     bundle.write_bytes(await collect(mirror.bundle(of, tree.head(), None, "v1")))
     heads = tree.git("bundle", "list-heads", str(bundle)).splitlines()
-    assert heads == [f"{tree.head()} refs/rondo/checkout", f"{tree.git('rev-parse', 'v1')} refs/tags/v1"]
+    assert {f"{tree.head()} refs/rondo/checkout", f"{tree.git('rev-parse', 'v1')} refs/tags/v1"} <= set(heads)
+
+
+async def test_a_bundle_brings_every_branch_and_tag(tmp_path: Path) -> None:
+    """`git describe` and `git diff origin/main` are what jobs do; they cannot fetch by themselves."""
+    tree, of = tree_and_project(tmp_path)
+    tree.git("tag", "v0")
+    revision = tree.commit("Second", README="two")
+    tree.git("branch", "other")
+    bundle = tmp_path / "all.bundle"
+    mirror = mirrors(tmp_path)
+    await mirror.fetch(of, revision)
+    bundle.write_bytes(await collect(mirror.bundle(of, revision, "other", None)))
+    names = {line.split()[1] for line in tree.git("bundle", "list-heads", str(bundle)).splitlines()}
+    assert names == {"refs/heads/main", "refs/heads/other", "refs/tags/v0", "refs/rondo/checkout"}
 
 
 async def test_a_bundle_is_a_whole_history_for_a_fetch_without_network(tmp_path: Path) -> None:

@@ -103,9 +103,9 @@ async def test_a_bundle_and_an_archive_hold_the_commit(case: Case, tmp_path: Pat
     bundle = tmp_path / "bundle"
     bundle.write_bytes(await collect(case.provider.bundle(case.project, revision, "main", None)))
     heads = case.tree.git("bundle", "list-heads", str(bundle)).splitlines()
-    assert sorted(heads) == [f"{revision} refs/heads/main", f"{revision} refs/rondo/checkout"]
+    assert {f"{revision} refs/heads/main", f"{revision} refs/rondo/checkout"} <= set(heads)
     bundle.write_bytes(await collect(case.provider.bundle(case.project, revision, None, None)))
-    assert case.tree.git("bundle", "list-heads", str(bundle)) == f"{revision} refs/rondo/checkout"
+    assert f"{revision} refs/rondo/checkout" in case.tree.git("bundle", "list-heads", str(bundle))
     with tarfile.open(fileobj=BytesIO(await collect(case.provider.archive(case.project, revision)))) as archive:
         assert ".circleci/config.yml" in archive.getnames()
 
