@@ -208,7 +208,7 @@ async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) ->
     """Intake, scheduler, courier and janitor at work. One that breaks takes the appliance down: recovery is tested."""
 
     def git_url(project: Project) -> str:
-        return project.git_url or addresses.git_url(project.org, project.repo)
+        return project.public_git_url or addresses.git_url(project.org, project.repo)
 
     async with asyncio.TaskGroup() as group:
         tasks = [

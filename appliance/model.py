@@ -161,9 +161,24 @@ class Project:
     created_at_ms: int
 
     @property
+    def public_git_url(self) -> str | None:
+        """`git_url` for people and jobs: it may hold a login, which is for git alone."""
+        return None if self.git_url is None else public_url(self.git_url)
+
+    @property
     def name(self) -> str:
         """ORG/REPO, as people say it."""
         return f"{self.org}/{self.repo}"
+
+
+def public_url(url: str) -> str:
+    """A git URL as it may be shown: without a password, and for http without a user, which may be a token."""
+    scheme, separator, rest = url.partition("://")
+    before, at, host = rest.partition("/")[0].rpartition("@")
+    if not separator or not at:
+        return url
+    user = "" if scheme.lower() in ("http", "https") else before.partition(":")[0] + at
+    return f"{scheme}://{user}{host}{rest[len(before) + len(at) + len(host) :]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ async def wanted_project(request: web.Request) -> Project:
 
 
 def repository_url(project: Project, addresses: Addresses) -> str:
-    """Where the repository is, for people and programs."""
-    return project.git_url or addresses.git_url(project.org, project.repo)
+    """Where the repository is, for people and programs; without the login that its URL may hold."""
+    return project.public_git_url or addresses.git_url(project.org, project.repo)
 
 
 def organization_slug(project: Project) -> str:

@@ -33,7 +33,7 @@ _OPTIONS = {
     "fetch.recurseSubmodules": "false",
     "advice.detachedHead": "false",
 }
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
 _MESSAGE_LIMIT = 500
 
 

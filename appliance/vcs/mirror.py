@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from appliance.errors import VcsError
-from appliance.model import Commit, Project, ProjectId
+from appliance.model import Commit, Project, ProjectId, public_url
 from appliance.vcs.base import Resolved
-from appliance.vcs.client import Git, run_blocking, without_credentials
-from appliance.vcs.names import checked_revision
+from appliance.vcs.client import Git, run_blocking
+from appliance.vcs.names import checked_revision, http_login, origin_of
 from appliance.vcs.repository import Repository
 
+_HELPER = """!f() { [ "$1" != get ] || printf 'username=%s\\npassword=%s\\n' "$RONDO_GIT_USER" "$RONDO_GIT_PASSWORD"; }; f"""
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -82,27 +83,38 @@ class Mirrors:
         arguments = ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"]
         if refspecs == _REFSPECS:
             arguments.append("--prune")
-        # The URL may hold a token: as configuration in the environment it shows in no argv.
-        environment = {
+        config, environment = _login(url)
+        # git hands the URL on to its helpers as an argument, which everybody on this host can see.
+        environment |= {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "remote.origin.url",
-            "GIT_CONFIG_VALUE_0": url,
+            "GIT_CONFIG_VALUE_0": public_url(url),
         }
         folder = self._repository(project).folder
-        done = await self._git.call(folder, *arguments, "--end-of-options", "origin", *refspecs, environment=environment)
+        words = (*arguments, "--end-of-options", "origin", *refspecs)
+        done = await self._git.call(folder, *words, config=config, environment=environment)
         if done.code != 0:
             said = done.error or f"exit code {done.code}"
-            raise VcsError(f"cannot fetch {project.name} from {without_credentials(url)}: {said}")
+            raise VcsError(f"cannot fetch {project.name} from {public_url(url)}: {said}")
 
     async def _fetch_hidden(self, project: Project, repository: Repository, revision: str) -> None:
         """A commit that no branch holds: a pull request's, or one that was pushed over a moment ago."""
-        url = without_credentials(project.git_url or "")
+        url = project.public_git_url
         try:
             await self._fetch(project, f"{revision}:refs/rondo/hidden/{revision}")
         except VcsError:
             raise VcsError(f"there is no commit {revision} at {url}: it may have been pushed over; push again") from None
         if not await repository.has(revision):
             raise VcsError(f"there is no commit {revision} at {url}")
+
+
+def _login(url: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Configuration and environment by which git logs in with what stands in the URL: at that host, and no other."""
+    login = http_login(url)
+    if login is None:
+        return {}, {}
+    config = {f"credential.{origin_of(public_url(url))}.helper": _HELPER}
+    return config, {"RONDO_GIT_USER": login[0], "RONDO_GIT_PASSWORD": login[1]}
 
 
 def checked_url(project: Project) -> str:

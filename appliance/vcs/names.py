@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote, urlsplit
 
 from appliance.errors import VcsError
+from appliance.model import public_url
 
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -46,6 +48,25 @@ def ref_of(*, branch: str | None, tag: str | None) -> str:
 def is_folder_name(name: str) -> bool:
     """Whether ORG or REPO may name a folder of hosted repositories."""
     return _FOLDER_NAME.fullmatch(name) is not None and ".." not in name and not name.endswith((".git", ".lock", "."))
+
+
+def http_login(url: str) -> tuple[str, str] | None:
+    """User and password that stand in an http(s) URL. Raises VcsError for what no header could carry."""
+    scheme, _, rest = url.partition("://")
+    before, at, _ = rest.partition("/")[0].rpartition("@")
+    if scheme.lower() not in ("http", "https") or not at:
+        return None
+    user, _, password = before.partition(":")
+    login = unquote(user), unquote(password)
+    if not all(word.isprintable() for word in login):
+        raise VcsError(f"the login in the git URL {public_url(url)} has characters that no login can have")
+    return login
+
+
+def origin_of(url: str) -> str:
+    """`https://host:port` of a URL without a login."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _has_surrogates(text: str) -> bool:
