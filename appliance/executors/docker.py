@@ -433,12 +433,13 @@ async def _delete(container: DockerContainer) -> None:
 
 async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
     """Be cancelled only after the engine has answered: a container made after our clean-up would stay."""
-    task = asyncio.ensure_future(request)
+    answer = asyncio.gather(request)
     try:
-        return await asyncio.shield(task)
+        (result,) = await asyncio.shield(answer)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
+        await asyncio.wait({answer})
         raise
+    return result
 
 
 async def _all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
