@@ -41,6 +41,7 @@ _SESSIONS_PER_CONNECTION = 10  # as in OpenSSH
 _KEYS_PER_CONNECTION = 50
 _STRANGERS_AT_ONCE = 100
 _OPENING_TIMEOUT_S = 120.0
+_FAREWELL_S = 1.0  # for last words, before connections are closed
 _CLOSED: dict[str, Any] = {
     "password_auth": False,
     "kbdint_auth": False,
@@ -214,6 +215,9 @@ class Door:
 
     async def _close(self) -> None:
         """End every connection; give pushes that git has taken the time to become triggers."""
+        self._git.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FAREWELL_S)
         for guest in tuple(self._guests):
             guest.leave()
         if self._tasks:

@@ -74,7 +74,12 @@ class GitDoor:
         self._pages = pages.rstrip("/")
         self._patience_s = patience_s
         self._longest_s = longest_s
+        self._stops = asyncio.Event()
         self.pushes = Pushes(db, commands, repositories)
+
+    def stop(self) -> None:
+        """The appliance stops: whoever waits for a pipeline is told that it goes on, and let go in peace."""
+        self._stops.set()
 
     async def serve(self, session: Session, user: User, command: GitCommand) -> int:
         """Carry a fetch or push through; the exit code. Raises NotFound, Refused, VcsError."""
@@ -136,7 +141,9 @@ class GitDoor:
         report = Report(self._db, self._commands, self._bell, self._pages, project, push.tell, patience_s=self._patience_s)
         for pipeline_id in await report.outcomes(outcomes):
             if "wait" in pushed.options:
-                await report.follow(pipeline_id)
+                await _unless(self._stops, report.follow(pipeline_id))
+        if "wait" in pushed.options and self._stops.is_set():
+            await push.tell(f"rondo: the server stops now; jobs go on and are found again: {self._pages}/pipelines")
 
 
 @dataclass

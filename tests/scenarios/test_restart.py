@@ -174,3 +174,24 @@ async def test_a_terminated_appliance_leaves_jobs_running_and_finds_them_again(t
         seen = await place.ended()
         assert seen.statuses == {"build": "success"}
         assert seen.logs["build"].endswith("begin\nend\n")
+
+
+async def test_a_waiting_pusher_is_told_that_the_server_stops_and_leaves_in_peace(tmp_path: Path) -> None:
+    async with served(tmp_path, ON_THIS_HOST) as (place, process):
+        go = tmp_path / "go"
+        script = 'echo begin; until [ -e "$GO" ]; do sleep 0.05; done'
+        job = f"machine: true\n    environment: {{GO: {go}}}\n    steps: [{{run: '{script}'}}]"
+        await place.commit({".circleci/config.yml": f"version: 2.1\njobs:\n  build:\n    {job}\n"})
+        async with asyncio.TaskGroup() as group:
+            pushing = group.create_task(place.push("-o", "wait", "main"))
+
+            async def has_begun() -> bool | None:
+                seen = place.seen()
+                return True if seen and "begin" in seen.logs.get("build", "") else None
+
+            await until(has_begun)
+            assert await process.terminate() == 0
+        assert "jobs go on and are found again" in pushing.result()
+        go.touch()
+        await process.start()
+        assert (await place.ended()).statuses == {"build": "success"}
