@@ -30,10 +30,17 @@ POST_RECEIVE = """\
 # Hands what was pushed to the appliance, and prints what it answers.
 [ -n "$RONDO_PUSH" ] || exit 0
 exec 3<"$RONDO_PUSH/answers"
+# git's own client sends no option of several lines; from another one it could pass for what was pushed.
+nl='
+'
 {
     i=0
     while [ "$i" -lt "${GIT_PUSH_OPTION_COUNT:-0}" ]; do
-        eval "printf 'option %s\\\\n' \\"\\$GIT_PUSH_OPTION_$i\\""
+        eval "option=\\$GIT_PUSH_OPTION_$i"
+        case $option in
+            *"$nl"*) ;;
+            *) printf 'option %s\\n' "$option" ;;
+        esac
         i=$((i + 1))
     done
     echo updates
