@@ -15,6 +15,7 @@ demo: $(STAMP)  ## Start everything, push a sample, show its jobs (ONCE=1: end w
 	@$(PY) -m appliance demo $(if $(ONCE),--once,)
 
 test: $(STAMP).dev lint  ## The whole test suite, on real parts
+	@sh packaging/test-tools.sh
 	@$(PY) -m pytest $(ARGS)
 
 check: $(STAMP).dev lint  ## What takes less than a minute
