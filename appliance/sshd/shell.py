@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -16,13 +16,14 @@ from appliance.errors import NotFound, Refused, RondoError
 from appliance.executors.base import Process
 from appliance.model import User
 from appliance.sshd.session import Session, send, tell
-from appliance.store import jobs, pipelines, projects
+from appliance.store import jobs, people, pipelines, projects
 from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 65536
 _LEAVE_TIMEOUT_S = 30.0
+_LOOK_S = 1.0  # how soon a shell ends whose user may not be there any more
 _COMMAND_LIMIT = 4000  # of what is recorded, not of what is run
 _NODE = re.compile(r"(\d{1,15})(?:\.(\d{1,6}))?")
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -75,11 +76,19 @@ class ShellDoor:
         try:
             process = await _start(session, node)
             try:
-                return await _Bridge(session, process, self._idle_limit_s).run()
+                return await _Bridge(session, process, self._idle_limit_s, lambda: self._may_stay(user, name)).run()
             finally:
                 await _in_time(process.kill())
         finally:
             await _in_time(self._commands.leave(node, visit))
+
+    async def _may_stay(self, user: User, name: NodeName) -> bool:
+        """Asked anew: accounts and rights can be taken away while a shell is open."""
+        try:
+            await self._db.read(lambda tx: _check(tx, people.by_id(tx, user.id), name))
+        except (NotFound, Refused):
+            return False
+        return True
 
 
 def _check(tx: Tx, user: User, name: NodeName) -> None:
@@ -121,8 +130,11 @@ def _size(columns: int, rows: int) -> tuple[int, int]:
 class _Bridge:
     """Between a session and a process: input, output, window sizes, signals, the end of either."""
 
-    def __init__(self, session: Session, process: Process, idle_limit_s: float) -> None:
+    def __init__(
+        self, session: Session, process: Process, idle_limit_s: float, may_stay: Callable[[], Awaitable[bool]]
+    ) -> None:
         self._session = session
+        self._may_stay = may_stay
         self._process = process
         self._idle_limit_s = idle_limit_s
         self._patience = asyncio.timeout(idle_limit_s)
@@ -131,7 +143,8 @@ class _Bridge:
     async def run(self) -> int:
         """Until the process has ended, for whatever reason; its exit code."""
         async with asyncio.TaskGroup() as group:
-            others = [group.create_task(work) for work in (self._take(), self._end_when_gone(), self._end_when_idle())]
+            watches = (self._end_when_gone(), self._end_when_idle(), self._end_when_unwelcome())
+            others = [group.create_task(work) for work in (self._take(), *watches)]
             while data := await self._process.read():
                 self._be_active()
                 await send(self._session, data)
@@ -179,6 +192,14 @@ class _Bridge:
                 await asyncio.Event().wait()
         self._is_watched = False
         tell(self._session, f"rondo: closed after {self._idle_limit_s:g} s without input or output")
+        await self._process.kill()
+
+    async def _end_when_unwelcome(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if not await self._may_stay():
+                break
+        tell(self._session, "rondo: closed: you may not be in this job any more")
         await self._process.kill()
 
 
