@@ -176,17 +176,25 @@ class LogWriter:
         os.ftruncate(self._file, self.size)
 
     def _last_pair(self) -> tuple[int, int]:
-        """The newest note that the log really reaches (a power cut may have kept the note and lost the log)."""
+        """The newest note that the log really reaches (a power cut may have kept the note and lost the log).
+
+        Without what we said at that offset ourselves: whoever goes on says it again.
+        """
         log_size = os.fstat(self._file).st_size
         count = os.fstat(self._notes).st_size // _PAIR.size
-        for number in range(count - 1, -1, -1):
-            offset, size = _PAIR.unpack(os.pread(self._notes, _PAIR.size, number * _PAIR.size))
-            if size <= log_size:
-                os.ftruncate(self._notes, (number + 1) * _PAIR.size)
-                # Without output of the sandbox there are only our own words, which will be said again.
-                return (offset, size) if offset else (0, 0)
-        os.ftruncate(self._notes, 0)
-        return 0, 0
+        while count and self._note(count - 1)[1] > log_size:
+            count -= 1
+        while count > 1 and self._note(count - 2)[0] == self._note(count - 1)[0]:
+            count -= 1
+        offset, size = self._note(count - 1) if count else (0, 0)
+        if not offset:  # only words of ours
+            count, size = 0, 0
+        os.ftruncate(self._notes, count * _PAIR.size)
+        return offset, size
+
+    def _note(self, number: int) -> tuple[int, int]:
+        offset, size = _PAIR.unpack(os.pread(self._notes, _PAIR.size, number * _PAIR.size))
+        return offset, size
 
     def write(self, output: bytes) -> None:
         """Take output of the sandbox."""

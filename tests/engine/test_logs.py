@@ -123,6 +123,15 @@ def test_what_we_say_before_any_output_is_said_again_after_a_crash(tmp_path: Pat
     assert (tmp_path / "a.log").read_text() == "ours\ntheirs\n"
 
 
+def test_what_we_say_at_the_end_is_not_said_twice_after_a_crash(tmp_path: Path) -> None:
+    for _ in range(3):
+        with LogWriter(tmp_path / "a.log", []) as writer:
+            writer.write(b"theirs\n"[writer.offset :])
+            writer.flush()
+            writer.say("exited with code 7\n")
+    assert (tmp_path / "a.log").read_text() == "theirs\nexited with code 7\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
 def test_a_full_disk_is_told_and_nothing_is_lost_or_doubled_when_there_is_room_again(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
