@@ -172,7 +172,8 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> list[tuple[str, obje
     found: list[tuple[str, object]] = []
     for key, value in table.items():
         name = prefix + key
-        if isinstance(value, dict) and value and name not in _BY_NAME:
+        is_section = any(option.name.startswith(name + ".") for option in OPTIONS)
+        if isinstance(value, dict) and (value or is_section) and name not in _BY_NAME:
             found += _flat(value, name + ".")
         else:
             found.append((name, value))

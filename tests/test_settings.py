@@ -29,6 +29,12 @@ def test_the_example_file_is_the_one_that_is_made() -> None:
     assert (ROOT / "config.example.toml").read_text("utf-8") == example_file(), "run `make example`"
 
 
+def test_the_example_file_as_it_is_copied_is_read_and_changes_nothing() -> None:
+    read = load(ROOT / "config.example.toml", {})
+    assert read.table("images") == {}
+    assert all(read._values[option.name] == option.default for option in OPTIONS)
+
+
 def test_the_example_file_with_every_option_switched_on_gives_the_defaults(tmp_path: Path) -> None:
     lines = []
     for line in example_file().splitlines():
