@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "blobs": {"errors"},
     "orbs": GROUND | {"language", "store.database", "store.orbs"},
+    "lsp": {"language", "orbs", "errors"},
     "store": GROUND | {"language.plan"},
     "executors": GROUND,
     "vcs": GROUND,

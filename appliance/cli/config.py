@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = ".circleci/config.yml"
 
 # What the pipeline values are where nothing says otherwise, so that a config that uses them can be looked at.
-_LOCAL_VALUES: dict[str, object] = {
+LOCAL_VALUES: dict[str, object] = {
     "pipeline.id": "00000000-0000-0000-0000-000000000001",
     "pipeline.number": 1,
     "pipeline.project.type": "github",
@@ -116,7 +116,7 @@ def compile_file(arguments: argparse.Namespace, orbs: OrbSource | None) -> Compi
     values = _pairs(arguments.pipeline_value, "--pipeline-value")
     if source is None or parameters is None or values is None:
         return None
-    known = dict(_LOCAL_VALUES)
+    known = dict(LOCAL_VALUES)
     if arguments.branch is not None:
         known["pipeline.git.branch"] = arguments.branch
     if arguments.tag is not None:

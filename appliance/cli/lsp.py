@@ -1,0 +1,74 @@
+"""`rondo lsp`: the language server that an editor starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance import __version__
+from appliance.cli.config import LOCAL_VALUES, lock_file
+from appliance.cli.place import add_options, settings_of
+from appliance.errors import BadRequest
+
+if TYPE_CHECKING:
+    from appliance.language import OrbSource
+    from appliance.lsp.server import OrbsFor
+
+_ABOUT = "Speaks the Language Server Protocol on standard input and output, about every .circleci/*.yml an editor opens."
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "lsp", help="a language server for editors, on standard input and output", description=_ABOUT
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--orb-mirror",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of orbs, NAMESPACE/NAME/VERSION.yml, asked after our own registry; may be repeated",
+    )
+    parser.add_argument("--stdio", action="store_true", help="what it does anyway; many editors say so")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        from appliance.lsp.server import serve
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
+            raise
+        raise BadRequest("the language server needs pygls; install it with `pip install 'rondo[lsp]'`") from None
+    orbs_for = _orbs(args)
+    # Whatever prints must not speak in the middle of the protocol: from here on, standard output is the error stream.
+    stdout = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return serve(sys.stdin.buffer, stdout, orbs_for, LOCAL_VALUES, __version__)
+
+
+def _orbs(args: argparse.Namespace) -> OrbsFor:
+    """The sources that the settings name, the command's own mirrors before them, bound by the lock beside a config."""
+    from appliance.clock import SystemClock
+    from appliance.orbs import Mirror
+    from appliance.orbs.shelf import from_settings
+
+    for folder in args.orb_mirror:
+        if not folder.is_dir():
+            raise BadRequest(f"--orb-mirror: {folder} is no folder")
+    settings = settings_of(args)
+    mirrors = [Mirror(folder) for folder in args.orb_mirror]
+    shelf = from_settings(settings, Path(settings.text("data")), SystemClock(), mirrors)
+
+    def orbs_for(config: Path) -> OrbSource:
+        lock = lock_file(str(config), None)
+        try:
+            return shelf.source(None, lock.read_text("utf-8") if lock is not None else None)
+        except (OSError, UnicodeError) as error:
+            raise BadRequest(f"the lock file {lock} cannot be read: {error}") from None
+
+    return orbs_for
