@@ -132,12 +132,12 @@ class Follower:
             message = f"stopped: its log grew over {self._limits.log_bytes >> 20} MiB (jobs.log_limit)"
             outcome = Outcome(StepStatus.FAILED, ended.code, message)
         elif ended.code == 0:
-            return Outcome(StepStatus.SUCCESS, 0)
+            return Outcome(StepStatus.SUCCESS, 0, halts=ended.halts)
         elif ended.out_of_memory:
             gib = memory_bytes / placement.GIB
             message = f"killed: out of memory, {gib:g} GiB (try a larger resource_class)"
             outcome = Outcome(StepStatus.FAILED, ended.code, message)
         else:
-            outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}")
+            outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}", halts=ended.halts)
         await self._log.say(f"\n{outcome.message}\n")
         return outcome

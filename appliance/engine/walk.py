@@ -28,7 +28,7 @@ class Walk:
         self._record = record
         self._environment = variables(shop, facts)
         self._source = _source(shop, facts)
-        self._data = _data(shop, facts)
+        self._data = _data(shop, facts, record.mask)
         self._in_background: list[int] = []
         self._is_ending = False
         self.current: str | None = None  # the foreground command that runs now
@@ -41,13 +41,13 @@ class Walk:
         return status, message
 
     async def _foreground(self, background: asyncio.TaskGroup, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
-        statuses = [StepStatus.SUCCESS]
+        statuses, is_halted = [StepStatus.SUCCESS], False
         for row, step in zip(self._facts.steps[1:], self._facts.plan.steps, strict=True):
             if row.status.is_done:
                 statuses += [] if row.is_background else [row.status]
                 continue
             has_failed = any(status not in (StepStatus.SUCCESS, StepStatus.SKIPPED) for status in statuses)
-            if is_stopped() or not rules.should_run(step, has_failed=has_failed):
+            if is_halted or is_stopped() or not rules.should_run(step, has_failed=has_failed):
                 self._record.end_step(row.position, Outcome(StepStatus.SKIPPED))
                 continue
             if row.is_background:
@@ -64,6 +64,8 @@ class Walk:
                 outcome = await self._step(row.position, step)
             self._record.end_step(row.position, outcome)
             statuses.append(outcome.status)
+            # Nothing is written down before the node's end: after a crash the step is followed again, and says it again.
+            is_halted = outcome.halts
             if outcome.status is StepStatus.INFRASTRUCTURE_FAIL:
                 return NodeStatus.INFRASTRUCTURE_FAIL, outcome.message
         return rules.node_status(statuses), ""
@@ -125,7 +127,7 @@ def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
     return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=built_in, job=facts.plan)
 
 
-def _data(shop: Workshop, facts: Facts) -> Data:
+def _data(shop: Workshop, facts: Facts, mask: Callable[[str], str]) -> Data:
     trigger = facts.pipeline.trigger
     assert facts.job.number is not None
     return Data(
@@ -137,6 +139,7 @@ def _data(shop: Workshop, facts: Facts) -> Data:
         job_id=facts.job.id,
         job_number=facts.job.number,
         workspace_id=facts.workflow.workspace_id,
+        mask=mask,
     )
 
 

@@ -82,6 +82,7 @@ class Exit:
 
     code: int
     out_of_memory: bool = False  # the kernel killed something of this sandbox for memory while it ran
+    halts: bool = False  # the job asked to end after this command, as a success (`circleci step halt`)
 
 
 class Process(Protocol):
@@ -139,6 +140,12 @@ class Sandbox(Protocol):
         """Start a process beside the commands. `tty` is (columns, rows); without one stderr joins stdout.
 
         `environment` does not show in any argv. `working_directory` may begin with `~`.
+        """
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Show the job a file below $CIRCLE_INTERNAL_TASK_DATA. It is there whole or not at all; in no argv.
+
+        `name` is a path of ours. Raises SandboxError when there is no room for it.
         """
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:

@@ -98,7 +98,7 @@ class DockerExecutor:
     async def _start_primary(self, spec: SandboxSpec, image: Image) -> tuple[DockerContainer, AttachTransport]:
         """Attached before it starts: nothing that it says can be missed."""
         network, room = await self._get_network(), await self._get_room()
-        text = shim.text("supervise.sh")
+        text = shim.supervisor()
         config = primary_config(self._instance, spec, image, room, network, self._options, text)
         primary = await self._create(spec, 0, config)
         transport = AttachTransport(await self._engine.attach(primary.id))

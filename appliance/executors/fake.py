@@ -1,6 +1,7 @@
 """An executor in memory for tests of what stands above it. It keeps the contract; scripts are a few words of shell.
 
 A script's lines (also split at ";"):  echo WORDS   exit N   seq N   sleep ANYTHING   trap '' TERM   pwd   echo $NAME
+circleci step halt
 `sleep` takes until `FakeExecutor.release` or a kill, so a test decides when. Unknown lines print nothing.
 """
 
@@ -31,6 +32,7 @@ class FakeCommand:
     exit: Exit | None = None
     todo: list[str] = field(default_factory=list)
     ignores_term: bool = False
+    halts: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def go_on(self) -> None:
@@ -38,7 +40,7 @@ class FakeCommand:
         while self.exit is None and self.todo and not self.todo[0].startswith("sleep"):
             self._line(self.todo.pop(0))
         if self.exit is None and not self.todo:
-            self.exit = Exit(0)
+            self.exit = Exit(0, halts=self.halts)
         self.ring()
 
     def ring(self) -> None:
@@ -53,7 +55,7 @@ class FakeCommand:
     def _line(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "exit":
-            self.exit = Exit(int(rest or 0))
+            self.exit = Exit(int(rest or 0), halts=self.halts)
         elif word == "echo":
             text = re.sub(r"\$(\w+)", lambda found: self.command.environment.get(found[1], ""), rest)
             self.log += f"{text.strip(chr(34))}\n".encode()
@@ -63,6 +65,8 @@ class FakeCommand:
             self.log += f"{self.command.working_directory}\n".encode()
         elif line == "trap '' TERM":
             self.ignores_term = True
+        elif line == "circleci step halt":
+            self.halts = True
 
 
 @dataclass
@@ -71,6 +75,7 @@ class FakeNode:
 
     spec: SandboxSpec
     commands: dict[str, FakeCommand] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)  # what was `put`
     is_running: bool = True
 
 
@@ -184,6 +189,9 @@ class FakeSandbox:
     ) -> Process:
         self._alive()
         return FakeProcess(argv, self._on_process)
+
+    async def put(self, name: str, data: bytes) -> None:
+        self._alive().files[name] = data
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         commands = self._alive().commands

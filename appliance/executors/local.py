@@ -80,7 +80,7 @@ class LocalExecutor:
 
     def _start_supervisor(self, folder: Path, cookie: str) -> None:
         """Detached: a session of its own. Not by asyncio, whose child would be ours; this one outlives us."""
-        text = f"cd -- {quote(str(folder / 'home'))} || exit 1\n{shim.text('supervise.sh')}"
+        text = f"cd -- {quote(str(folder / 'home'))} || exit 1\n{shim.supervisor()}"
         descriptors = [os.open(folder / name, os.O_RDWR | os.O_CLOEXEC) for name in ("in", "out", "errors")]
         try:
             pid = os.posix_spawn(

@@ -12,6 +12,7 @@ class End:
     code: int
     size_bytes: int | None
     out_of_memory: bool
+    halts: bool = False
 
 
 class UnknownCommand(Exception):
@@ -19,7 +20,7 @@ class UnknownCommand(Exception):
 
 
 class Answer:
-    """Cuts `begin NONCE`, output, `end NONCE CODE SIZE OOM` out of what is fed to it."""
+    """Cuts `begin NONCE`, output, `end NONCE CODE SIZE FLAGS` out of what is fed to it."""
 
     def __init__(self, nonce: str) -> None:
         self.has_begun = False
@@ -56,10 +57,10 @@ class Answer:
 
 
 def _parse_end(words: bytes) -> End:
-    code, size, oom = words.split()
+    code, size, flags = words.split()
     if code == b"none":
         raise UnknownCommand
-    return End(int(code), None if size == b"-" else int(size), oom == b"1")
+    return End(int(code), None if size == b"-" else int(size), bool(int(flags) & 1), bool(int(flags) & 2))
 
 
 def _overlap(data: bytes, mark: bytes) -> int:

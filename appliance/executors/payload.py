@@ -1,8 +1,8 @@
 """What the supervisor is told about a command: the start file (folder, exports, exec) and the script. No I/O.
 
 The start file is sourced by the supervisor's shell in the step's own process. Everything that needs the image's PATH
-or HOME comes before the exports; after them stand only `exec` and quoted words, so an environment that sets PATH,
-IFS or HOME cannot bend the start of its own step.
+or HOME comes before the exports; after them stand only `export`, `exec` and quoted words, so an environment that sets
+PATH, IFS or HOME cannot bend the start of its own step. The in-job `circleci` stands before any other on the PATH.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def start_file(command: Command) -> str:
         + f'set -- $r_detach "$@" {script}\n'
         + 'export BASH_ENV="$r_dir/bash_env" CIRCLE_SHELL_ENV="$r_dir/bash_env"\n'
         + exports(command.environment)
+        + 'export PATH="$r_dir/bin${PATH:+:$PATH}" CIRCLE_INTERNAL_TASK_DATA="$r_dir/task"\n'
         + 'exec "$@"\n'
     )
 

@@ -103,6 +103,18 @@ class SupervisedSandbox(ABC):
         output = await read_all(process)
         return parse_exports(output.decode("utf-8", "surrogateescape"))
 
+    async def put(self, name: str, data: bytes) -> None:
+        process = await self.process(["sh", "-c", f"{self._find_state}\n{_PUT}", "rondo", name])
+        try:
+            await process.write(data)
+            await process.write_eof()
+            words = await read_all(process)
+            code = await process.wait()
+        finally:
+            await process.kill()
+        if code:
+            raise SandboxError(f"cannot write {name} in the sandbox: {words.decode('utf-8', 'replace').strip()[:500]}")
+
     async def detach(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -232,7 +244,7 @@ class _Reading:
             self._size = end.size_bytes
         is_short = self._size is None and self.received - self._first < SHORT_BYTES
         if is_short or (self._size is not None and self.received >= self._size):
-            return output, Exit(end.code, end.out_of_memory)
+            return output, Exit(end.code, end.out_of_memory, end.halts)
         self.wants_more = True
         return output, None
 
@@ -255,6 +267,12 @@ async def read_all(process: Process) -> bytes:
     await process.wait()
     return b"".join(chunks)
 
+
+_PUT = """\
+umask 077
+r_file=$r_dir/task/$1
+mkdir -p "${r_file%/*}" && cat >"$r_file.new" && mv "$r_file.new" "$r_file"
+"""
 
 # The exit is seen before the size is taken: so what was written before the end is always printed.
 _PRINT_LOG = """\

@@ -12,9 +12,10 @@
 #   ID.start   what the step's shell does first: working directory, exports, exec. Made by the client, sourced.
 #   ID.script  the user's script
 #   ID.log     stdout and stderr          ID.pid     the step = its process group
-#   ID.code    written when it ends       ID.exit    "CODE OOM ;" when all is done, and no printing about it goes on
+#   ID.code    written when it ends       ID.exit    "CODE FLAGS ;" when all is done, and no printing about it goes on
 #   ID.runner  pid of its runner          ID.follow  "NONCE OFFSET ;": somebody wants the output from there
 #   ID.served  the nonce answered last    ID.closing the runner looks at ID.follow once more, and never again
+#   bin/       the in-job `circleci`      task/      what the appliance tells it; halt: what it asks for
 # A small file is written by one write() and ends in " ;", so a half-written one is never believed: no mv, no fork.
 #
 # Commands on stdin, one line each, ending in " ;" so that a line cut off by a client's death is no command:
@@ -26,7 +27,8 @@
 # Payloads are read with `read`, byte by byte: head -c may read more than it gives, and what it took is lost. Secrets
 # (exports) come only this way, never in argv.
 #
-# Answers on stdout:  ^Abegin NONCE\n  bytes  ^Aend NONCE CODE SIZE OOM\n     all on one stream, so order is certain.
+# Answers on stdout:  ^Abegin NONCE\n  bytes  ^Aend NONCE CODE SIZE FLAGS\n   all on one stream, so order is certain.
+# FLAGS is a sum: 1 the kernel killed something for memory, 2 the job asks to end here, as a success (`step halt`).
 # A short step costs no reader: if nobody asked before it ended, its runner prints begin, up to 65536 bytes and end in
 # one go (SIZE "-"). Otherwise, the client asks by `follow` and a tail streams the file. At the step's end the
 # runner *waits* for that tail to be dead, then prints the end mark, with the size of the log; a client that has
@@ -81,6 +83,7 @@ r_watch_step() { # ID: run it and note how it ended
     r_code=$?
     r_count_oom
     [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
+    [ -e "$r_dir/halt" ] && r_oom=$((r_oom + 2))
     echo "$r_code $r_oom ;" >"$r_dir/$1.code"
 }
 
@@ -281,16 +284,27 @@ r_escalate() { # PID TENTHS
 
 # --- top -------------------------------------------------------------------------------------------------------------
 
+r_install() { # The in-job command under both its names. While nobody has sent a step yet: it costs no job any time
+    [ -n "$r_tool" ] && [ ! -x "$r_dir/bin/circleci-agent" ] || return 0
+    [ -d "$r_dir/bin" ] || mkdir -p "$r_dir/bin" "$r_dir/task"
+    r_shell=/bin/sh
+    [ -x "$r_shell" ] || r_shell=$(command -v sh)
+    for r_name in circleci circleci-agent; do
+        printf '#!%s\n%s' "$r_shell" "$r_tool" >"$r_dir/bin/$r_name"
+    done
+    chmod 755 "$r_dir/bin/circleci" "$r_dir/bin/circleci-agent"
+} 2>/dev/null
+
 r_make_folder() { # STATE
     if [ "$1" = - ]; then
         for r_dir in /tmp /var/tmp /dev/shm "$HOME" ''; do
             [ -n "$r_dir" ] || return 1
             r_dir=$r_dir/.rondo
-            mkdir -m 700 "$r_dir" 2>/dev/null && return
+            mkdir -m 700 "$r_dir" "$r_dir/bin" "$r_dir/task" 2>/dev/null && return
         done
     fi
     r_dir=$1
-    [ -d "$r_dir" ] || mkdir -m 700 "$r_dir"
+    [ -d "$r_dir" ] || mkdir -m 700 "$r_dir" "$r_dir/bin" "$r_dir/task"
 }
 
 r_find_cgroup() {
@@ -315,7 +329,7 @@ r_find_often() { # r_often = words that let a tail look often: on overlay file s
 r_top() {
     exec 3>&1
     until [ -e "$r_dir/over" ]; do
-        r_main | { exec 5<&0 </dev/null; r_starter; }
+        r_main | { exec 5<&0 </dev/null; r_install; r_starter; }
         for r_run in "$r_dir"/*.run; do
             r_run=${r_run##*/}
             r_run=${r_run%.run}
@@ -324,6 +338,8 @@ r_top() {
     done
 }
 
+# A login shell sets PATH anew, and reads this file afterwards.
+r_path_again='case $PATH in *"${CIRCLE_INTERNAL_TASK_DATA%/task}/bin"*) ;; *) PATH=${CIRCLE_INTERNAL_TASK_DATA%/task}/bin:$PATH ;; esac'
 r_umask=$(umask)
 umask 077
 r_make_folder "$1" || { echo 'no writable folder among /tmp, /var/tmp, /dev/shm and the home' >&2; exit 1; }
@@ -332,7 +348,7 @@ r_cgroup=''
 shift
 r_find_setsid
 r_find_often
-: >>"$r_dir/bash_env"
+[ -s "$r_dir/bash_env" ] || echo "$r_path_again" >"$r_dir/bash_env"
 if [ "$#" -eq 0 ]; then
     r_top
 else

@@ -25,6 +25,7 @@ class Outcome:
     status: StepStatus
     exit_code: int | None = None
     message: str = ""
+    halts: bool = False  # the job asks to end here, as a success; a failed step stays failed
 
 
 SUCCESS = Outcome(StepStatus.SUCCESS)
@@ -54,6 +55,8 @@ class Data:
     job_id: JobId
     job_number: int
     workspace_id: str
+    mask: Callable[[str], str]
+    """Take the job's secrets out of words that are stored elsewhere than in the log."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.executors.base import Command
 from appliance.language import plan as plans
+from appliance.steps import results
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 
 
@@ -11,6 +12,8 @@ async def perform(step: plans.Run, node: NodeView) -> Outcome:
     if step.only_on_first_node and node.index != 0:
         await node.say("deploy runs on the first node only\n")
         return SUCCESS
+    if results.wants_timings(step):
+        await results.deliver_timings(node)
     command = Command(
         id=node.command_id,
         script=step.command,
