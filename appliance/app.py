@@ -125,7 +125,6 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     clock = clock or SystemClock()
     data = _data_folder(settings)
     with _locked(data), _bound(settings) as listener:
-        is_first = not (data / "rondo.db").exists()
         box = SecretBox(load_or_make_key(data / "secret_key"))
         async with open_database(data / "rondo.db") as db:
             instance = await db.write(_instance_id)
@@ -150,7 +149,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     web_url=settings.text("web.url").rstrip("/") or _url_of(listener, settings),
                 )
                 async with _started(core, hosted, listener) as appliance:
-                    yield replace(appliance, greeting=await _greeting(core, appliance, is_first=is_first))
+                    yield replace(appliance, greeting=await _greeting(core, appliance))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,8 +422,8 @@ def _note_addresses(data: Path, addresses: Addresses) -> None:
     write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
 
 
-async def _greeting(core: _Core, appliance: Appliance, *, is_first: bool) -> tuple[str, ...]:
-    """What a start says; the first one says how to log in."""
+async def _greeting(core: _Core, appliance: Appliance) -> tuple[str, ...]:
+    """What a start says; while there is nobody, how to log in. An earlier start may have failed before it could say so."""
     lines = [f"Rondo is at {appliance.web_url}, its SSH door at {appliance.ssh_host}:{appliance.ssh_port}"]
     now_ms = core.clock.now_ms()
 
@@ -434,7 +433,7 @@ async def _greeting(core: _Core, appliance: Appliance, *, is_first: bool) -> tup
         admin = people.add(tx, name="admin", is_admin=True, sees_all_projects=True, now_ms=now_ms)
         return people.make_token(tx, admin.id, "link", now_ms, 24 * 3600 * 1000)
 
-    token = await core.db.write(first_admin) if is_first else None
+    token = await core.db.write(first_admin)
     if token is not None:
         lines += [
             f"Log in as admin, once, within a day: {appliance.web_url}/login?token={token}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.errors import RondoError
+from appliance.errors import DiskFull, RondoError
 from appliance.model import ProjectId, Vcs
 from appliance.store import outbox, projects
 from appliance.store.database import Database
@@ -31,8 +31,11 @@ class Courier:
         """Ends only by being cancelled. A letter may arrive twice when we die between sending and noting it."""
         with self._bell.listen("outbox") as listener:
             while True:
-                while await self.carry_due():
-                    pass
+                try:
+                    while await self.carry_due():
+                        pass
+                except DiskFull as error:
+                    log.error("a full disk holds up letters", extra={"error": str(error)})
                 await listener.wait(_LOOK_S)
 
     async def carry_due(self) -> int:
@@ -44,6 +47,10 @@ class Courier:
         return len(letters)
 
     async def _carry(self, letter: outbox.Letter) -> None:
+        # What failed once may be outrun by what happened next: "runs" must not arrive after "succeeded".
+        if letter.attempts and await self._db.read(lambda tx: outbox.has_newer(tx, letter)):
+            await self._db.write(lambda tx: outbox.failed(tx, letter.id, "a newer one took its place", None))
+            return
         try:
             await self._deliver(letter)
         except RondoError as error:

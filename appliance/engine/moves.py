@@ -62,9 +62,8 @@ def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accep
 
     Who asks by the API means it, as with CircleCI's GitHub App (spec 4.3).
     """
-    message = f"{trigger.commit.subject}\n{trigger.commit.body}"
     may_skip = honour_skip_ci and trigger.kind is TriggerKind.WEBHOOK and not trigger.is_fork
-    is_skipped = may_skip and rules.says_skip(message)
+    is_skipped = may_skip and any(rules.says_skip(text) for text in (trigger.commit.subject, trigger.commit.body))
     trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=is_skipped)
     return None if trigger_id is None else Accepted(trigger_id, is_skipped)
 
@@ -184,20 +183,27 @@ def finish_node(
     if not jobs.end_node(tx, job_id, index, status, message, now_ms):
         return changed
     jobs.end_open_steps(tx, job_id, index, StepStatus(status.value), now_ms)
-    ended_as = rules.job_status(node.status for node in jobs.nodes_of(tx, job_id))
+    nodes = jobs.nodes_of(tx, job_id)
+    ended_as = rules.job_status(node.status for node in nodes)
     if ended_as is not None and not job.status.is_done:
-        _set_job(tx, job, ended_as, now_ms, message)
+        # The last node to end need not be the one that has something to say.
+        _set_job(tx, job, ended_as, now_ms, message or next((node.message for node in nodes if node.message), ""))
     _settle(tx, job.workflow_id, changed, now_ms)
     return changed
 
 
 def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
-    """End a job that can never run here."""
+    """End a job that can never run here. Where some nodes of it run already, they go on; only the waiting ones end."""
     job = jobs.by_id(tx, job_id)
     changed = _changed_by(tx, job)
-    if job.status is JobStatus.NOT_RUNNING:
-        _end_nodes(tx, job_id, NodeStatus.FAILED, now_ms)
-        _set_job(tx, job, JobStatus.FAILED, now_ms, message)
+    if job.status not in (JobStatus.NOT_RUNNING, JobStatus.RUNNING):
+        return changed
+    for node in jobs.nodes_of(tx, job_id):
+        if node.status is NodeStatus.WAITING:
+            jobs.end_node(tx, job_id, node.index, NodeStatus.FAILED, message, now_ms)
+    ended_as = rules.job_status(node.status for node in jobs.nodes_of(tx, job_id))
+    if ended_as is not None:
+        _set_job(tx, job, ended_as, now_ms, message)
         _settle(tx, job.workflow_id, changed, now_ms)
     return changed
 

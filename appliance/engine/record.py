@@ -16,7 +16,7 @@ from appliance.errors import DiskFull
 from appliance.model import NodeStatus, StepStatus
 from appliance.steps.base import Outcome
 from appliance.store import jobs
-from appliance.store.database import Tx
+from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,10 +40,6 @@ class Record:
         self._needles = needles(facts.secrets.values())
         self._masker = Masker(self._needles)
 
-    def mask(self, text: str) -> str:
-        """`text` without the job's secrets."""
-        return self._masker.mask(text)
-
     def end_step(self, position: int, outcome: Outcome) -> None:
         message = self._masker.mask(outcome.message)
         self._ended.append(
@@ -54,17 +50,19 @@ class Record:
     async def start_step(self, position: int) -> None:
         """Write down the steps that ended, and that this one starts."""
         ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
-        await self._write(lambda tx: moves.advance(tx, self._job_id, self._index, ended, position, now_ms))
+        await write_when_room(
+            self._shop.db, lambda tx: moves.advance(tx, self._job_id, self._index, ended, position, now_ms)
+        )
         self._shop.bell.ring(f"job:{self._job_id}")
 
     async def opened(self, ref: str) -> None:
-        await self._write(lambda tx: jobs.set_sandbox(tx, self._job_id, self._index, ref))
+        await write_when_room(self._shop.db, lambda tx: jobs.set_sandbox(tx, self._job_id, self._index, ref))
 
     async def finish(self, status: NodeStatus, message: str) -> None:
         """Write down the node's end; what follows in the workflow follows in the same transaction."""
         ended, now_ms, words = self._take_ended(), self._shop.clock.now_ms(), self._masker.mask(message)
-        changed = await self._write(
-            lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms)
+        changed = await write_when_room(
+            self._shop.db, lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms)
         )
         self.is_finished = True
         self._shop.bell.ring("work", "outbox", *changed.topics())
@@ -82,17 +80,18 @@ class Record:
         ended, self._ended = self._ended, []
         return ended
 
-    async def _write(self, fn: Callable[[Tx], T]) -> T:
-        """A write that waits for room on a full disk."""
-        while True:
-            try:
-                return await self._shop.db.write(fn)
-            except DiskFull as error:
-                log.error("a full disk holds up a job", extra={"error": str(error)})
-                await asyncio.sleep(_ROOM_AGAIN_S)
-
     def _ring_log(self, position: int) -> None:
         self._shop.bell.ring(f"log:{self._job_id}/{self._index}/{position}")
+
+
+async def write_when_room(db: Database, fn: Callable[[Tx], T]) -> T:
+    """A write that waits for room on a full disk."""
+    while True:
+        try:
+            return await db.write(fn)
+        except DiskFull as error:
+            log.error("a full disk holds up a job", extra={"error": str(error)})
+            await asyncio.sleep(_ROOM_AGAIN_S)
 
 
 def lost(error: Exception) -> Outcome:

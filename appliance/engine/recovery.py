@@ -17,13 +17,14 @@ async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.
     """The nodes that were running, for the scheduler to go on with; sandboxes that none of them owns are removed.
 
     A node that died while its sandbox was being opened has no ref in its row: whatever was made for it goes, and it
-    opens a new one. An engine that does not answer now is swept later by the janitor.
+    opens a new one. An engine that does not answer now is swept later by the janitor. A node whose executor has been
+    switched off is ended by its runner.
     """
     running = await db.read(jobs.running_nodes)
     owned = {node.sandbox for node in running if node.sandbox}
     for executor in executors.values():
         await sweep(executor, owned)
-    return [node for node in running if node.executor in executors]
+    return running
 
 
 async def sweep(executor: Executor, owned: set[str]) -> None:

@@ -12,12 +12,12 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import placement
+from appliance.engine import moves, placement
 from appliance.engine.commands import LiveNode
-from appliance.engine.record import Record, lost
+from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.walk import Walk, variables
 from appliance.engine.workshop import Facts, Workshop, facts_of
-from appliance.errors import ImageError, RondoError, SandboxError
+from appliance.errors import ImageError, RondoError, SandboxError, SandboxLost
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, JobStatus, NodeStatus, StepStatus
 from appliance.steps.base import SUCCESS, Outcome
@@ -38,7 +38,13 @@ class _Stop(Enum):
 
 async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
     """Take a claimed node to its end. Cancelling lets go of the sandbox, which lives on."""
-    facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+    try:
+        facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+        if facts.node.executor not in shop.executors:
+            raise SandboxLost(f"the {facts.node.executor} executor, on which this ran, is switched off now")
+    except RondoError as error:  # or this node would take the appliance down, at every start again
+        await _give_up(shop, job_id, index, str(error))
+        return
     runner = _Runner(shop, facts)
     try:
         await runner.run()
@@ -46,6 +52,16 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
         log.exception("a runner broke", extra={"job": facts.job.number, "node": index})
         await runner.record.finish(NodeStatus.INFRASTRUCTURE_FAIL, "Rondo itself broke here; its log says how")
         await runner.close()
+
+
+async def _give_up(shop: Workshop, job_id: JobId, index: int, why: str) -> None:
+    """End a node that cannot be begun. A sandbox that it may have is nobody's then: the janitor's."""
+    now_ms = shop.clock.now_ms()
+    changed = await write_when_room(
+        shop.db, lambda tx: moves.finish_node(tx, job_id, index, NodeStatus.INFRASTRUCTURE_FAIL, why, (), now_ms)
+    )
+    shop.bell.ring("work", "outbox", *changed.topics())
+    log.error("a node cannot be begun", extra={"job": job_id, "node": index, "error": why})
 
 
 class _Runner:
@@ -133,7 +149,7 @@ class _Runner:
                 await step_log.say(text.decode("utf-8", "replace"))
 
             try:
-                sandbox = await self._executor.open(spec, progress)
+                sandbox = self._sandbox = await self._executor.open(spec, progress)  # ours to close from now on
             except RondoError as error:
                 await step_log.say(f"{error}\n")
                 raise

@@ -17,7 +17,7 @@ from appliance.engine import moves, placement
 from appliance.errors import DiskFull
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
-from appliance.model import JobId
+from appliance.model import JobId, JobStatus
 from appliance.store import contexts, jobs
 from appliance.store.database import Database, Tx
 
@@ -75,14 +75,23 @@ class Scheduler:
                 self._begin(runners, node.job_id, node.index, node.cpus, node.memory_bytes)
             with self._bell.listen("work") as listener:
                 while True:
-                    await self._fill(runners)
+                    await self._look(runners)
                     await listener.wait(_LOOK_S)
 
     def is_running(self, job_id: JobId, index: int) -> bool:
         return (job_id, index) in self._held
 
-    async def _fill(self, runners: asyncio.TaskGroup) -> None:
-        """Start what fits."""
+    async def _look(self, runners: asyncio.TaskGroup) -> None:
+        """Start what fits, and say of the rest why it waits: all in one write, since each costs the disk a sync."""
+        reasons: dict[JobId, str] = {}
+        try:
+            await self._fill(runners, reasons)
+            if reasons:
+                await self._explain(reasons)
+        except DiskFull as error:
+            log.error("a full disk holds up the scheduler", extra={"error": str(error)})
+
+    async def _fill(self, runners: asyncio.TaskGroup, reasons: dict[JobId, str]) -> None:
         waiting = await self._db.read(lambda tx: jobs.waiting(tx, _BATCH))
         troubles: dict[str, str | None] = {}
         passed: list[placement.Placement] = []
@@ -96,7 +105,8 @@ class Scheduler:
             if why is None:
                 await self._start(runners, job, node, placed)
                 continue
-            await self._explain(job, why)
+            if job.status is JobStatus.NOT_RUNNING and job.message != why:
+                reasons[job.id] = why
             if troubles[placed.executor]:
                 continue
             passed.append(placed)
@@ -146,10 +156,11 @@ class Scheduler:
             return "waits: an older job of its size comes first"
         return None
 
-    async def _explain(self, job: jobs.Job, why: str) -> None:
-        changed = await self._db.write(lambda tx: moves.explain_wait(tx, job.id, why)) if job.message != why else None
-        if changed is not None:
-            self._bell.ring(*changed.topics())
+    async def _explain(self, reasons: Mapping[JobId, str]) -> None:
+        explained = await self._db.write(lambda tx: [moves.explain_wait(tx, job_id, why) for job_id, why in reasons.items()])
+        for changed in explained:
+            if changed is not None:
+                self._bell.ring(*changed.topics())
 
     async def _start(self, runners: asyncio.TaskGroup, job: jobs.Job, node: jobs.Node, placed: placement.Placement) -> None:
         # A node larger than the machine is given the machine.

@@ -34,6 +34,17 @@ def due(tx: Tx, now_ms: int, limit: int = 20) -> list[Letter]:
     return [Letter(id=row["id"], kind=row["kind"], body=json.loads(row["body"]), attempts=row["attempts"]) for row in rows]
 
 
+def has_newer(tx: Tx, letter: Letter) -> bool:
+    """Whether a later letter tells the same place what holds now."""
+    place = {name: letter.body.get(name) for name in ("project", "revision", "context")}
+    row = tx.execute(
+        "SELECT 1 FROM outbox WHERE id > :id AND kind = :kind AND json_extract(body, '$.project') = :project"
+        " AND json_extract(body, '$.revision') = :revision AND json_extract(body, '$.context') = :context LIMIT 1",
+        {"id": letter.id, "kind": letter.kind, **place},
+    ).fetchone()
+    return row is not None
+
+
 def sent(tx: Tx, letter_id: int) -> None:
     tx.execute("UPDATE outbox SET state = 'sent', attempts = attempts + 1 WHERE id = :id", {"id": letter_id})
 

@@ -124,6 +124,14 @@ def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, proj
     assert pipelines.oldest_open_trigger(tx) is not None
 
 
+def test_the_title_and_the_body_each_say_skip_in_their_first_250_characters(tx: Tx, project: Project) -> None:
+    trigger = push(project)
+    trigger = replace(trigger, commit=Commit(subject="x" * 200, body="y" * 200 + " [skip ci]"))
+    accepted = moves.accept(tx, trigger, NOW, True)
+    assert accepted is not None
+    assert accepted.is_skipped
+
+
 def test_a_fork_cannot_skip_and_is_not_trusted(tx: Tx, project: Project) -> None:
     fork = replace(push(project, message="[skip ci]"), is_fork=True)
     accepted = moves.accept(tx, fork, NOW, True)
@@ -156,6 +164,18 @@ def test_a_job_ends_with_its_last_node_and_as_its_worst(tx: Tx, project: Project
     start(tx, rows["a"], 1)
     finish(tx, rows["a"], NodeStatus.SUCCESS, 1)
     assert statuses(tx) == {"a": JobStatus.FAILED}
+
+
+def test_a_job_that_can_not_run_any_more_ends_its_waiting_nodes_and_with_the_running_ones(tx: Tx, project: Project) -> None:
+    """Its context is removed, say, when one of three nodes runs: the other two would wait for ever."""
+    made = create(tx, project, job("a", parallelism=3))
+    start(tx, made["a"], 1)
+    moves.fail_waiting_job(tx, made["a"].id, "there is no context x", NOW)
+    assert statuses(tx) == {"a": JobStatus.RUNNING}
+    finish(tx, made["a"], index=1)
+    assert statuses(tx) == {"a": JobStatus.FAILED}
+    assert workflow(tx).status is WorkflowStatus.FAILED
+    assert jobs.by_id(tx, made["a"].id).message == "there is no context x"
 
 
 def test_an_end_told_twice_or_late_changes_nothing(tx: Tx, project: Project) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.app import running
-from appliance.errors import StoreError
+from appliance.errors import SettingsError, StoreError
 from appliance.settings import Value
 from tests.engine_fixture import Engine
 from tests.whole import ON_THIS_HOST, Place, Seen, house, settings_for, until
@@ -103,6 +103,16 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path, door: str) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert f"{door}.port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_first_start_that_failed_takes_no_login_along(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SettingsError):
+        async with running(settings_for(data, {**ON_THIS_HOST, "ssh.port": taken.getsockname()[1]})):
+            pass
+    for is_said in (True, False):
+        async with running(settings_for(data, ON_THIS_HOST)) as appliance:
+            assert any("/login?token=" in line for line in appliance.greeting) is is_said
 
 
 def test_wrong_settings_are_told_all_at_once(tmp_path: Path) -> None:

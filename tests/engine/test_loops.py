@@ -1,0 +1,217 @@
+"""The loops of the engine when the world is against them: none may take the appliance down, none may wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.bell import Bell
+from appliance.blobs import Blobs
+from appliance.clock import FakeClock
+from appliance.crypto import SecretBox
+from appliance.engine import moves, placement
+from appliance.engine.commands import LiveNodes
+from appliance.engine.courier import Courier
+from appliance.engine.janitor import Janitor
+from appliance.engine.runner import run_node
+from appliance.engine.scheduler import Capacity, Scheduler
+from appliance.engine.workshop import Limits, Workshop
+from appliance.errors import SandboxError, VcsError
+from appliance.executors.fake import FakeExecutor, FakeNode
+from appliance.language import plan as plans
+from appliance.model import JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.store import jobs, outbox, projects
+from appliance.store.database import Database, Tx, open_database
+from appliance.vcs.base import CommitStatus
+from appliance.vcs.client import Git
+from appliance.vcs.mirror import Mirrors
+from appliance.vcs.plain import PlainGit
+from tests.whole import until
+
+NOW = 1_000
+PLACES = placement.Places(
+    has_docker=True, has_local=False, local_takes_all=False, machine_image="", default_class="medium"
+)  # fmt: skip
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "rondo.db") as database:
+        yield database
+
+
+async def one_job(db: Database, steps: int = 1) -> jobs.Job:
+    """A project with a secret and a pipeline of one job that waits."""
+
+    def make(tx: Tx) -> jobs.Job:
+        project = projects.add(
+            tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=NOW
+        )
+        projects.set_secret(tx, SecretBox(b"k" * 32), project.id, "TOKEN", "hidden", NOW)
+        trigger = Trigger(
+            project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key="x", branch="main", revision="1" * 40
+        )
+        accepted = moves.accept(tx, trigger, NOW, True)
+        assert accepted is not None
+        job = plans.Job(
+            name="build",
+            executor=plans.Docker(images=(plans.DockerImage(image="x"),)),
+            steps=(plans.Run(command="true", name="true"),) * steps,
+        )
+        draft = moves.Draft(
+            pipeline_id=PipelineId("p"),
+            number=1,
+            source="",
+            compiled="",
+            values={},
+            problems=[],
+            plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=(job,)),)),
+        )
+        assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is not None
+        return jobs.of_pipeline(tx, PipelineId("p"))[0]
+
+    return await db.write(make)
+
+
+class MoodyForge(PlainGit):
+    """Hears commit statuses, except while it is moody."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Mirrors(Git(), folder))
+        self.is_moody = False
+        self.heard: list[str] = []
+
+    async def say(self, project: Project, revision: str, status: CommitStatus) -> None:
+        if self.is_moody:
+            raise VcsError("not now")
+        self.heard.append(status.state)
+
+
+async def test_a_status_that_was_outrun_is_not_sent_any_more(tmp_path: Path, db: Database) -> None:
+    job = await one_job(db)
+    clock, forge = FakeClock(NOW), MoodyForge(tmp_path)
+    courier = Courier(db=db, bell=Bell(), clock=clock, providers={Vcs.GITHUB: forge}, web_url="http://x")
+    letter = {"project": job.project_id, "revision": "2" * 40, "context": "c", "description": "", "path": "/"}
+    while await courier.carry_due():
+        forge.heard.clear()
+    forge.is_moody = True
+    await db.write(lambda tx: outbox.add(tx, "commit_status", {**letter, "state": "pending"}, NOW))
+    await courier.carry_due()
+    forge.is_moody = False
+    await db.write(lambda tx: outbox.add(tx, "commit_status", {**letter, "state": "success"}, NOW))
+    await courier.carry_due()
+    clock.advance(3600)
+    while await courier.carry_due():
+        pass
+    assert forge.heard == ["success"]
+
+
+class StubbornExecutor(FakeExecutor):
+    async def remove(self, ref: str) -> None:
+        raise SandboxError("the engine restarts just now")
+
+
+async def test_a_sandbox_that_cannot_be_removed_does_not_end_the_janitor(tmp_path: Path, db: Database) -> None:
+    spec = placement.spec("1.0", (await _plan(db)), placement.Placement(executor="fake", cpus=1, memory_bytes=1), PLACES, {})
+    executor = StubbornExecutor({"1.0": FakeNode(spec)})
+    janitor = Janitor(
+        db=db,
+        clock=FakeClock(NOW),
+        blobs=Blobs(tmp_path / "blobs"),
+        executors={"fake": executor},
+        cache_quota=1,
+        disk_floor=0,
+    )
+    await janitor.sweep_once()
+    assert await executor.list() == ["1.0"]
+
+
+async def _plan(db: Database) -> plans.Job:
+    job = await one_job(db)
+    return await db.read(lambda tx: jobs.plan_of(tx, job.id))
+
+
+def workshop(db: Database, tmp_path: Path, *, key: bytes = b"k" * 32) -> Workshop:
+    return Workshop(
+        db=db,
+        bell=Bell(),
+        clock=FakeClock(NOW),
+        blobs=Blobs(tmp_path / "blobs"),
+        box=SecretBox(key),
+        live=LiveNodes(),
+        executors={"fake": FakeExecutor()},
+        providers={},
+        places=PLACES,
+        limits=Limits(longest_s=60, grace_s=1, log_bytes=1 << 20),
+        everywhere={},
+        web_url="http://x",
+        ssh_command=lambda number, index: "",
+        git_url=lambda project: "",
+    )
+
+
+async def claimed(db: Database, executor: str) -> jobs.Job:
+    job = await one_job(db)
+
+    def claim(tx: Tx) -> moves.Changed | None:
+        plan = jobs.plan_of(tx, job.id)
+        wanted = moves.Claim(job=job, index=0, plan=plan, executor=executor, cpus=1, memory_bytes=1)
+        return moves.start_node(tx, wanted, NOW)
+
+    assert await db.write(claim) is not None
+    return job
+
+
+async def test_a_node_of_an_executor_that_was_switched_off_ends(tmp_path: Path, db: Database) -> None:
+    job = await claimed(db, "gone")
+    await run_node(workshop(db, tmp_path), job.id, 0)
+    ended = await db.read(lambda tx: jobs.by_id(tx, job.id))
+    assert ended.status is JobStatus.INFRASTRUCTURE_FAIL
+    assert "the gone executor" in ended.message
+
+
+async def test_secrets_that_cannot_be_read_end_the_node_and_not_the_appliance(tmp_path: Path, db: Database) -> None:
+    job = await claimed(db, "fake")
+    await run_node(workshop(db, tmp_path, key=b"z" * 32), job.id, 0)
+    ended = await db.read(lambda tx: jobs.by_id(tx, job.id))
+    assert ended.status is JobStatus.INFRASTRUCTURE_FAIL
+    assert "secret key is not the one" in ended.message
+
+
+async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    job = await one_job(db, steps=2_000)
+    started = asyncio.Event()
+
+    async def run(job_id: object, index: int) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    bell = Bell()
+    scheduler = Scheduler(
+        db=db,
+        bell=bell,
+        clock=FakeClock(NOW),
+        executors={"docker": FakeExecutor()},
+        places=PLACES,
+        capacity=Capacity(cpus=8, memory_bytes=8 << 30, nodes=1),
+        run_node=run,
+        check_disk=lambda: None,
+    )
+    await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1").fetchall())  # as many as there are
+    task = asyncio.get_running_loop().create_task(scheduler.run([]))
+
+    async def is_held_up() -> bool | None:
+        return "holds up the scheduler" in caplog.text or None
+
+    await until(is_held_up, 10)
+    assert not task.done()
+    await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1000000").fetchall())
+    bell.ring("work")
+    async with asyncio.timeout(10):
+        await started.wait()
+    assert (await db.read(lambda tx: jobs.by_id(tx, job.id))).status is JobStatus.RUNNING
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
