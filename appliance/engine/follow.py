@@ -18,6 +18,7 @@ from appliance.steps.base import Outcome
 
 log = logging.getLogger(__name__)
 
+_LAST_WORDS_S = 5.0  # for a killed command's end to be told, when others go on to write in its name
 _ROOM_AGAIN_S = 2.0  # between two looks whether a full disk has room again
 
 
@@ -69,6 +70,7 @@ class Follower:
         self._heard_at = clock.monotonic_s()
         self._was_silent = False
         self._was_too_loud = False
+        self._give_up_at = 0.0
 
     async def follow(self, quiet_s: float, memory_bytes: int) -> Outcome:
         """Follow to the end. `quiet_s`: longest time without output, for foreground commands.
@@ -98,6 +100,11 @@ class Follower:
                         ended = item
                         break
                     self._heard_at = self._clock.monotonic_s()
+                    if self._was_too_loud:
+                        if self._heard_at > self._give_up_at:
+                            ended = Exit(137)
+                            break
+                        continue
                     await self._log.take(item)
                     await self._stop_when_too_loud()
             await self._log.end_output()
@@ -116,8 +123,10 @@ class Follower:
             await asyncio.sleep(left_s)
 
     async def _stop_when_too_loud(self) -> None:
-        if self._log.writer.size > self._limits.log_bytes and not self._was_too_loud:
+        """What comes after is left out, and not listened to for ever: a job may have silenced its supervisor."""
+        if self._log.writer.size > self._limits.log_bytes:
             self._was_too_loud = True
+            self._give_up_at = self._clock.monotonic_s() + self._limits.grace_s + _LAST_WORDS_S
             await self._kill()
 
     async def _kill(self) -> None:

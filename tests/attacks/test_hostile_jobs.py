@@ -1,0 +1,34 @@
+"""Jobs that turn against their supervisor, or against us by way of it. They own their sandbox; nothing else may suffer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.whole import ON_THIS_HOST, house
+
+# What a job finds around it on this host; in a container the same lies in /tmp/.rondo, and its stdout in /proc/1/fd/1.
+_FOLLOWED = """\
+state=$HOME/../state out=$HOME/../out
+until [ -s "$state/step1.follow" ] && [ -s "$state/step1.runner" ]; do sleep 0.1; done
+read -r nonce offset rest <"$state/step1.follow"; read -r runner rest <"$state/step1.runner"
+"""
+
+
+def config(script: str) -> str:
+    lines = "".join(f"            {line}\n" for line in (_FOLLOWED + script).splitlines())
+    return (
+        "version: 2.1\njobs:\n  build:\n    machine: true\n    steps:\n"
+        f"      - run:\n          command: |\n{lines}      - run: {{command: echo after, when: always}}\n"
+    )
+
+
+async def test_a_job_that_silences_its_supervisor_and_floods_us_fills_no_disk(tmp_path: Path) -> None:
+    """With its runner stopped nobody says the end of the step; the log ends at its limit all the same."""
+    limit = 4 << 20
+    script = 'kill -STOP "$runner"\ntrap "" TERM HUP\nwhile :; do head -c 1000000 /dev/zero >"$out"; done\n'
+    async with house(tmp_path, {**ON_THIS_HOST, "jobs.log_limit": limit, "jobs.longest": 30.0}) as (place, _):
+        await place.commit({".circleci/config.yml": config(script)})
+        await place.push()
+        seen = await place.ended()
+        assert str(seen.jobs["build"].status) not in ("success", "running")
+        assert place.log_path(seen.steps["build"][1]).stat().st_size < limit + (1 << 20)
