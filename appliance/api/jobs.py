@@ -39,7 +39,8 @@ def executor_kind(plan: plans.Job) -> str:
     return {plans.Docker: "docker", plans.Machine: "machine", plans.Macos: "macos"}.get(type(plan.executor), "")
 
 
-def _of_project(tx: Tx, project_id: ProjectId, number: int) -> Job:
+def job_of_project(tx: Tx, project_id: ProjectId, number: int) -> Job:
+    """A project's job by its number. Raises NotFound."""
     job = jobs.by_number(tx, number)
     if job.project_id != project_id:
         raise NotFound("Job not found")
@@ -47,7 +48,7 @@ def _of_project(tx: Tx, project_id: ProjectId, number: int) -> Job:
 
 
 def _wire(tx: Tx, parts: Parts, project: Project, number: int) -> dict[str, Any]:
-    job = _of_project(tx, project.id, number)
+    job = job_of_project(tx, project.id, number)
     plan, workflow = jobs.plan_of(tx, job.id), pipelines.workflow(tx, job.workflow_id)
     took_ms = None if job.started_at_ms is None or job.stopped_at_ms is None else job.stopped_at_ms - job.started_at_ms
     return {
@@ -87,7 +88,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def cancel_numbered(request: web.Request) -> web.Response:
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
-    job = await parts.db.read(lambda tx: _of_project(tx, project.id, number))
+    job = await parts.db.read(lambda tx: job_of_project(tx, project.id, number))
     await parts.commands.cancel_job(job.id, user_of(request))
     return message("Job cancelled successfully.")
 

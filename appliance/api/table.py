@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from appliance.api import envvars, health, hooks, jobs, live, logs, me, pipelines, projects, triggers, workflows
+from appliance.api import (
+    artifacts,
+    envvars,
+    health,
+    hooks,
+    jobs,
+    live,
+    logs,
+    me,
+    pipelines,
+    projects,
+    tests,
+    triggers,
+    workflows,
+)
 from appliance.api.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -17,4 +31,6 @@ ROUTES: tuple[Route, ...] = (
     *triggers.ROUTES,
     *workflows.ROUTES,
     *jobs.ROUTES,
+    *tests.ROUTES,
+    *artifacts.ROUTES,
 )

@@ -66,6 +66,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "node": "0",
         "step": "0",
         "which": "source",
+        "path": "folder/file.txt",
     }
     path = re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", lambda match: values[match[1]], route.path)
     return path + (f"?topics=pipeline:{ids['pipeline']}" if path == "/live" else "")
