@@ -10,7 +10,7 @@ from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
-from appliance.store import artifacts, caches, jobs, people, workspaces
+from appliance.store import artifacts, caches, jobs, people, results, workspaces
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ _EVERY_S = 60.0
 _DAY_MS = 86_400_000
 _LAYERS_LAST_MS = 15 * _DAY_MS  # spec 2.2
 _ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
+_RESULTS_LAST_MS = 60 * _DAY_MS
 _ROWS = {Blobs.CACHES: caches.all_ids, Blobs.LAYERS: workspaces.all_ids, Blobs.ARTIFACTS: artifacts.all_ids}
 
 
@@ -60,6 +61,7 @@ class Janitor:
         self._drop(Blobs.LAYERS, layers)
         old = await self._db.write(lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS))
         self._drop(Blobs.ARTIFACTS, old)
+        await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._drop_strangers()
         for executor in self._executors.values():
             await self._sweep(executor)

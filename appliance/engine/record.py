@@ -40,6 +40,10 @@ class Record:
         self._needles = needles(facts.secrets.values())
         self._masker = Masker(self._needles)
 
+    def mask(self, text: str) -> str:
+        """`text` without the job's secrets."""
+        return self._masker.mask(text)
+
     def end_step(self, position: int, outcome: Outcome) -> None:
         message = self._masker.mask(outcome.message)
         self._ended.append(
