@@ -1,7 +1,8 @@
 """From an accepted trigger to a pipeline: read the config at its commit, compile it in a thread, write all down at once.
 
-The oldest open trigger comes first. One whose repository can't be reached is tried again a few times while the others go
-on; after that the pipeline is there, `errored`, and says so: a push is never lost without a word.
+The oldest open trigger comes first, one at a time of each project: a repository that is slow to fetch holds up nobody
+else's. One that can't be reached is tried again a few times; after that the pipeline is there, `errored`, and says so: a
+push is never lost without a word.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from appliance.clock import Clock, rfc3339
 from appliance.engine import moves
 from appliance.errors import DiskFull, StoreError, VcsError
 from appliance.language import plan as plans
-from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.model import PipelineId, Project, ProjectId, Trigger, TriggerKind, Vcs
 from appliance.store import pipelines, projects
 from appliance.store.database import Database
 from appliance.vcs.base import Provider
@@ -30,6 +31,7 @@ LOCK_PATH = ".circleci/orbs.lock"
 _LOOK_S = 5.0
 _PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between tries to reach a repository; the last one repeats
 _DISK_S = 5.0  # until the next try on a full disk
+_AT_ONCE = 8  # projects whose repositories are fetched at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +67,42 @@ class Intake:
         self._numbers: dict[int, int] = {}  # trigger -> pipeline number taken for it, while it is being tried
         self._tries: dict[int, tuple[int, float]] = {}  # how often, since when
         self._not_before: dict[int, float] = {}
+        self._busy: set[ProjectId] = set()
+        self._compiling = asyncio.Lock()  # one config at a time: the largest ones take much memory
 
     async def run(self) -> None:
         """Ends only by being cancelled."""
         with self._bell.listen("triggers") as listener:
-            while True:
-                wait_s = await self._take_all()
-                await listener.wait(wait_s)
+            async with asyncio.TaskGroup() as takers:
+                while True:
+                    wait_s = await self._begin_all(takers)
+                    await listener.wait(wait_s)
 
-    async def _take_all(self) -> float:
-        """Take every open trigger whose time has come; the seconds until the next look."""
+    async def _begin_all(self, takers: asyncio.TaskGroup) -> float:
+        """Begin every open trigger whose time has come and whose project is not busy; the seconds until the next look."""
         after, wait_s = 0, _LOOK_S
-        while True:
-            open_trigger = await self._db.read(lambda tx: pipelines.oldest_open_trigger(tx, after))  # noqa: B023
-            if open_trigger is None:
-                return wait_s
-            left_s = self._not_before.get(open_trigger.id, 0) - self._clock.monotonic_s()
-            if left_s <= 0:
-                left_s = await self._take(open_trigger)
-            wait_s = min(wait_s, left_s) if left_s > 0 else wait_s
-            after = open_trigger.id
+        while len(self._busy) < _AT_ONCE:
+            but_of = tuple(self._busy)
+            found = await self._db.read(lambda tx: pipelines.oldest_open_trigger(tx, after, but_of))  # noqa: B023
+            if found is None:
+                break
+            after = found.id
+            left_s = self._not_before.get(found.id, 0) - self._clock.monotonic_s()
+            if left_s > 0:
+                wait_s = min(wait_s, left_s)
+                continue
+            self._busy.add(found.trigger.project_id)
+            takers.create_task(self._take_in_turn(found))
+        return wait_s
+
+    async def _take_in_turn(self, open_trigger: pipelines.OpenTrigger) -> None:
+        try:
+            pause_s = await self._take(open_trigger)
+            if pause_s > 0:
+                self._not_before[open_trigger.id] = self._clock.monotonic_s() + pause_s
+        finally:
+            self._busy.discard(open_trigger.trigger.project_id)
+            self._bell.ring("triggers")
 
     async def _take(self, open_trigger: pipelines.OpenTrigger) -> float:
         """Make the pipeline of one trigger; the seconds until it should be tried again, 0 when it is done."""
@@ -111,7 +129,6 @@ class Intake:
                 return str(error)
             pause_s = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
             self._tries[open_trigger.id] = (tries + 1, since_s)
-            self._not_before[open_trigger.id] = now_s + pause_s
             return pause_s
         return ""
 
@@ -169,9 +186,10 @@ class Intake:
         source = reading.source
         parameters = dict(reading.trigger.parameters)
         orbs = self._orbs(project, reading.lock)
-        compiled = await asyncio.to_thread(
-            language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=orbs
-        )
+        async with self._compiling:
+            compiled = await asyncio.to_thread(
+                language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=orbs
+            )
         problems = [
             pipelines.Problem(
                 type="config",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -103,9 +103,12 @@ def add_trigger(tx: Tx, trigger: Trigger, now_ms: int, *, is_skipped: bool = Fal
     return None if row is None else int(row["id"])
 
 
-def oldest_open_trigger(tx: Tx, after: int = 0) -> OpenTrigger | None:
+def oldest_open_trigger(tx: Tx, after: int = 0, but_of: Collection[ProjectId] = ()) -> OpenTrigger | None:
+    """The first open trigger with a larger id than `after` whose project is none of `but_of`."""
     row = tx.execute(
-        "SELECT id, event FROM triggers WHERE state = 'open' AND id > :after ORDER BY id LIMIT 1", {"after": after}
+        "SELECT id, event FROM triggers WHERE state = 'open' AND id > :after"
+        " AND project_id NOT IN (SELECT value FROM json_each(:but_of)) ORDER BY id LIMIT 1",
+        {"after": after, "but_of": json.dumps(list(but_of))},
     ).fetchone()
     return None if row is None else OpenTrigger(row["id"], load_trigger(row["event"]))
 

@@ -15,6 +15,7 @@ from appliance.crypto import SecretBox
 from appliance.engine import moves, placement
 from appliance.engine.commands import LiveNodes
 from appliance.engine.courier import Courier
+from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Capacity, Scheduler
@@ -22,8 +23,8 @@ from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import SandboxError, VcsError
 from appliance.executors.fake import FakeExecutor, FakeNode
 from appliance.language import plan as plans
-from appliance.model import JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
-from appliance.store import jobs, outbox, projects
+from appliance.model import Commit, JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.store import jobs, outbox, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import CommitStatus
 from appliance.vcs.client import Git
@@ -213,5 +214,54 @@ async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, capl
     async with asyncio.timeout(10):
         await started.wait()
     assert (await db.read(lambda tx: jobs.by_id(tx, job.id))).status is JobStatus.RUNNING
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class SlowForge(MoodyForge):
+    """Whatever is asked of the project `slow` never ends; the others have no config."""
+
+    async def fetch(self, project: Project, revision: str | None) -> None:
+        if project.repo == "slow":
+            await asyncio.Event().wait()
+
+    async def read_file(self, project: Project, revision: str, path: str, limit_bytes: int) -> str | None:
+        return None
+
+    async def commit(self, project: Project, revision: str) -> Commit:
+        return Commit(subject="x")
+
+
+async def test_a_repository_that_is_slow_to_fetch_holds_up_no_other_project(tmp_path: Path, db: Database) -> None:
+    def make(tx: Tx, repo: str, number: int) -> int:
+        project = next((one for one in projects.all_of(tx) if one.repo == repo), None) or projects.add(
+            tx, org="acme", repo=repo, vcs=Vcs.GIT, git_url="https://x/a.git", default_branch="main", now_ms=NOW
+        )
+        trigger = Trigger(
+            project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key=f"{number}", branch="main", revision="1" * 40
+        )
+        accepted = moves.accept(tx, trigger, NOW, True)
+        assert accepted is not None
+        return accepted.trigger_id
+
+    await db.write(lambda tx: make(tx, "slow", 0))
+    quick = [await db.write(lambda tx, number=number: make(tx, "quick", number)) for number in range(1, 4)]  # type: ignore[misc]
+    intake = Intake(
+        db=db,
+        bell=Bell(),
+        clock=FakeClock(NOW),
+        providers={Vcs.GIT: SlowForge(tmp_path)},
+        orbs=lambda project, lock: None,  # type: ignore[arg-type,return-value]
+        git_url=lambda project: "",
+        largest_config=1 << 20,
+        patience_s=1,
+    )
+    task = asyncio.get_running_loop().create_task(intake.run())
+
+    def made(tx: Tx) -> list[int] | None:
+        ids = [pipelines.pipeline_of_trigger(tx, one) for one in quick]
+        return None if None in ids else [pipelines.pipeline(tx, one).number for one in ids if one is not None]
+
+    assert await until(lambda: db.read(made), 10) == [1, 2, 3], "those of one project in their order"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

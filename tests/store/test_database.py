@@ -98,7 +98,11 @@ def test_writes_are_synced_to_the_disk_and_keys_enforced(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("sql", "index"),
     [
-        ("SELECT id, event FROM triggers WHERE state = 'open' AND id > 0 ORDER BY id LIMIT 1", "triggers_open"),
+        (
+            "SELECT id, event FROM triggers WHERE state = 'open' AND id > 0"
+            " AND project_id NOT IN (SELECT value FROM json_each('[]')) ORDER BY id LIMIT 1",
+            "triggers_open",
+        ),
         ("SELECT * FROM outbox WHERE state = 'due' AND due_at_ms <= 1 ORDER BY due_at_ms, id LIMIT 20", "outbox_due"),
         ("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms", "nodes_running"),
         (
