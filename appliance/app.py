@@ -143,7 +143,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     commands=Commands(db, bell, clock, live, honour_skip_ci=skip_ci),
                     bell=bell,
                     live=live,
-                    blobs=Blobs(data / "blobs"),
+                    blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
                     places=_places(settings),
                     orbs=shelf.from_settings(settings, data, clock),
                     web_url=settings.text("web.url").rstrip("/") or _url_of(listener, settings),
@@ -307,6 +307,8 @@ def _data_folder(settings: Settings) -> Path:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise SettingsError([f"cannot make the data folder {data}: {error.strerror}; choose another with --data"]) from None
+    with contextlib.suppress(OSError):  # not ours, or a file system without modes
+        data.chmod(data.stat().st_mode & ~0o077)  # made by somebody else, for all to read: keys, code, logs
     if not os.access(data, os.W_OK):
         raise SettingsError([f"no right to write to the data folder {data}"])
     return data

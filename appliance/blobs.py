@@ -26,8 +26,9 @@ class Blobs:
     LAYERS = "layers"
     ARTIFACTS = "artifacts"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, floor_bytes: int = 0) -> None:
         self.root = root
+        self._floor_bytes = floor_bytes  # what blobs leave free, so that there is room for logs and rows
         root.mkdir(parents=True, exist_ok=True)
 
     def log(self, job_id: str, index: int, position: int) -> Path:
@@ -73,9 +74,9 @@ class Blobs:
                 async for chunk in chunks:
                     gathered += chunk
                     if len(gathered) >= _GATHER_BYTES:
-                        await asyncio.to_thread(_write_all, file, bytes(gathered))
+                        await asyncio.to_thread(self._write, file, bytes(gathered))
                         gathered.clear()
-                await asyncio.to_thread(_write_all, file, bytes(gathered))
+                await asyncio.to_thread(self._write, file, bytes(gathered))
                 await asyncio.to_thread(os.fsync, file.fileno())
                 size = file.tell()
             temporary.rename(path)
@@ -93,13 +94,19 @@ class Blobs:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + _NEW)
         try:
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(content, file, _GATHER_BYTES)
-                file.flush()
+            with temporary.open("wb", buffering=0) as file:
+                while chunk := content.read(_GATHER_BYTES):
+                    self._write(file, chunk)
                 os.fsync(file.fileno())
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _write(self, file: FileIO, data: bytes) -> None:
+        """Raises OSError when the disk would be left with less than the floor: as if it were full."""
+        if free_bytes(self.root) - len(data) < self._floor_bytes:
+            raise OSError(errno.ENOSPC, "the floor of free room is reached")
+        _write_all(file, data)
 
     def drop(self, kind: str, blob_id: str) -> None:
         """Remove a blob, half-written or whole; nothing to do when it is gone."""

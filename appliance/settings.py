@@ -83,7 +83,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("orbs.longest", "number", 60.0, "After this time no more orbs are fetched for a config.", "seconds", least=1),
     Option("orbs.largest", "integer", 3_000_000, "Largest orb that is fetched.", "bytes", least=1024),
     Option("caches.quota", "integer", 10 * GIB, "What the caches of one project may take; past it the least recently used go.", "bytes", least=0),
-    Option("disk.floor", "integer", 256 * MIB, "No new job starts with less free room in the data folder.", "bytes", least=0),
+    Option("disk.floor", "integer", 256 * MIB, "No new job starts with less free room in the data folder; caches and artifacts leave half of it.", "bytes", least=0),
     Option("drain.longest", "number", 30.0, "After SIGTERM: how long to wait for answers in flight. Jobs run on and are found again.", "seconds", least=0),
     Option("log.level", "text", "info", "What goes to standard error.", choices=("debug", "info", "warning", "error")),
 )  # fmt: skip

@@ -26,7 +26,7 @@ from appliance.vcs.base import Ignored
 log = logging.getLogger(__name__)
 
 _REFUSED = "The signature is missing or wrong, or there is no such project here."
-_SMALL = 1 << 20
+_SMALL = 64 << 10  # as many of these as there are connections may lie in memory
 
 LARGE_BODIES = web.AppKey("large_bodies", asyncio.Semaphore)
 LARGE_AT_ONCE = 4

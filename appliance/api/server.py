@@ -27,11 +27,12 @@ from appliance.api.streams import STREAMS, Streams
 POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies", Mapping)
 _HEALTH = "/health"
 _KEEP_ALIVE_S = 75.0
+_LARGEST_FORM = 64 << 10  # strangers send them too, to log in: as many at once as there are connections
 
 
 def make_app(parts: Parts, routes: Iterable[Route], error_page: ErrorPage) -> web.Application:
     """The application. `pages.site.make_site` calls this with every route there is."""
-    app = web.Application(middlewares=[translating(error_page), _guard], client_max_size=1 << 20)
+    app = web.Application(middlewares=[translating(error_page), _guard], client_max_size=_LARGEST_FORM)
     app[PARTS] = parts
     app[FAILED_LOGINS] = FailedLogins(parts.clock)
     app[STREAMS] = Streams()

@@ -171,13 +171,17 @@ class _Runner:
 
     async def _watch(self, work: asyncio.Task[None]) -> None:
         """Stop the work when the job is cancelled or its time is over."""
-        started_ms = self._facts.node.started_at_ms or self._shop.clock.now_ms()
+        # By the wall clock across a restart, by the steady one from here on: a clock that is set, or a machine that
+        # slept, ends no job.
+        clock = self._shop.clock
+        started_ms = self._facts.node.started_at_ms or clock.now_ms()
+        until_s = clock.monotonic_s() + self._shop.limits.longest_s - max(0, clock.now_ms() - started_ms) / 1000
         with self._shop.bell.listen(f"cancel:{self._facts.job.id}") as listener:
             while self._stop is None:
                 job = await self._shop.db.read(lambda tx: jobs.by_id(tx, self._facts.job.id))
                 if job.status is JobStatus.CANCELED:
                     self._stop = _Stop.CANCELED
-                elif self._shop.clock.now_ms() - started_ms > self._shop.limits.longest_s * 1000:
+                elif clock.monotonic_s() > until_s:
                     self._stop = _Stop.OUT_OF_TIME
                 else:
                     await listener.wait(_LOOK_S)
