@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from appliance.api.artifacts import artifact_path
 from appliance.api.auth import user_of
 from appliance.api.jobs import executor_kind, numbered_job_for
 from appliance.api.parts import Parts, parts_of
@@ -17,11 +18,15 @@ from appliance.language import plan as plans
 from appliance.model import NodeStatus, Project, StepStatus, User
 from appliance.pages.links import job_path, pipeline_path, pipelines_path, project_path
 from appliance.pages.render import back_to, page
-from appliance.store import jobs, overview, pipelines, projects
+from appliance.store import artifacts, jobs, overview, pipelines, projects, results
+from appliance.store.artifacts import Artifact
 from appliance.store.database import Tx
 from appliance.store.jobs import Job, Node, Step, Visit
 from appliance.store.overview import JobChip, Line
 from appliance.store.pipelines import Workflow
+from appliance.store.results import Result, Verdict
+
+_MOST_FAILED, _MOST_ARTIFACTS = 50, 500  # the API gives all
 
 _LONGEST_COMMAND = 20_000
 
@@ -48,6 +53,10 @@ class Found:
     line: Line
     project: Project
     siblings: Sequence[JobChip]
+    test_counts: Mapping[Verdict, int]
+    failed_tests: Sequence[Result]
+    artifacts: Sequence[Artifact]
+    artifact_count: int
 
 
 async def show(request: web.Request) -> web.Response:
@@ -79,6 +88,10 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
         line=overview.line(tx, workflow.pipeline_id),
         project=projects.by_id(tx, job.project_id),
         siblings=overview.job_chips(tx, [workflow.id])[workflow.id],
+        test_counts=results.counts(tx, job.id),
+        failed_tests=results.failed(tx, job.id, _MOST_FAILED),
+        artifacts=artifacts.of_job(tx, job.id, _MOST_ARTIFACTS),
+        artifact_count=artifacts.count(tx, job.id),
     )
 
 
@@ -99,6 +112,9 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
         "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None) if is_running else "",
         "waits_for": _waits_for(found),
+        "tests": results.summary(found.test_counts) if found.test_counts else "",
+        "failed_count": sum(found.test_counts.get(verdict, 0) for verdict in (Verdict.FAILURE, Verdict.ERROR)),
+        "artifact_path": artifact_path,
         "topics": f"job:{job.id}",
         "path": job_path(number, index),
         "node_path": lambda other: job_path(number, other),

@@ -14,7 +14,7 @@ from appliance.steps.files import NothingThere, each_file, safe_path
 from appliance.steps.junit import BadJunit, JunitReader
 from appliance.store import results
 from appliance.store.database import Tx
-from appliance.store.results import Result, Verdict
+from appliance.store.results import Result
 
 MOST_TESTS = 100_000  # of one job
 LARGEST_FILE = 100 << 20
@@ -111,22 +111,7 @@ def _words(found: _Found, path: str) -> str:
         lines.append(f"Warning: {found.left_out} tests were left out: of one job {MOST_TESTS} are kept")
     if not found.files:
         lines.append(f"There is no .xml file at or below {path}")
-    return "\n".join([*lines, summary(Counter(test.verdict for test in found.tests)), ""])
-
-
-def summary(counts: Mapping[Verdict, int]) -> str:
-    """ "120 tests, 2 failures, 1 skipped" """
-    parts = [_counted(sum(counts.values()), "test")]
-    for verdict, word in ((Verdict.FAILURE, "failure"), (Verdict.ERROR, "error")):
-        if counts.get(verdict):
-            parts.append(_counted(counts[verdict], word))
-    if counts.get(Verdict.SKIPPED):
-        parts.append(f"{counts[Verdict.SKIPPED]} skipped")
-    return ", ".join(parts)
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return "\n".join([*lines, results.summary(Counter(test.verdict for test in found.tests)), ""])
 
 
 def wants_timings(step: plans.Run) -> bool:

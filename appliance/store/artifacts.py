@@ -34,10 +34,16 @@ def put(tx: Tx, artifact: Artifact) -> str | None:
     return None if old is None else str(old["id"])
 
 
-def of_job(tx: Tx, job_id: JobId) -> list[Artifact]:
-    """Every artifact of every node, by node and path."""
-    rows = tx.execute("SELECT * FROM artifacts WHERE job_id = :job ORDER BY idx, path", {"job": job_id})
+def of_job(tx: Tx, job_id: JobId, limit: int = -1) -> list[Artifact]:
+    """The artifacts of every node, by node and path; all of them, or the first `limit`."""
+    rows = tx.execute(
+        "SELECT * FROM artifacts WHERE job_id = :job ORDER BY idx, path LIMIT :limit", {"job": job_id, "limit": limit}
+    )
     return [_artifact(row) for row in rows]
+
+
+def count(tx: Tx, job_id: JobId) -> int:
+    return int(tx.execute("SELECT count(*) FROM artifacts WHERE job_id = :job", {"job": job_id}).fetchone()[0])
 
 
 def find(tx: Tx, job_id: JobId, index: int, path: str) -> Artifact:

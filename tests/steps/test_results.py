@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from appliance.steps.junit import LONGEST_MESSAGE, LONGEST_NAME, BadJunit, JunitReader
-from appliance.steps.results import LARGEST_FILE, MOST_TESTS, _as_json, _Found, _words, summary
-from appliance.store.results import Result, Verdict
+from appliance.steps.results import LARGEST_FILE, MOST_TESTS, _as_json, _Found, _words
+from appliance.store.results import Result, Verdict, summary
 
 
 def read(text: str | bytes, chunk: int = 1 << 16) -> list[Result]:
