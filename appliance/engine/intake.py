@@ -209,7 +209,7 @@ class Intake:
             source=source,
             compiled=await asyncio.to_thread(compiled.process) if plan is not None else "",
             values=values,
-            problems=[*problems, *missing],
+            problems=[*problems, *missing, *(_left_out(plan) if plan is not None else ())],
             plan=None if missing else plan,
         )
 
@@ -239,6 +239,25 @@ def _unsupported(plan: plans.Plan) -> list[pipelines.Problem]:
     if kinds & {plans.JobType.LOCK, plans.JobType.UNLOCK}:
         found.append("serial-group is not supported by Rondo yet")
     return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
+
+
+def _left_out(plan: plans.Plan) -> list[pipelines.Problem]:
+    """What is left out without making the rest wrong: said on the pipeline, so that nobody waits for it."""
+    jobs = [job for workflow in plan.workflows for job in workflow.jobs]
+    found = [
+        f"the schedule of workflow {workflow.name} does not start it: Rondo does not do schedules yet"
+        for workflow in plan.scheduled
+    ]
+    reruns = [workflow.max_auto_reruns for workflow in plan.workflows]
+    reruns += [step.max_auto_reruns for job in jobs for step in job.steps if isinstance(step, plans.Run)]
+    if any(reruns):
+        found.append("max_auto_reruns has no effect: Rondo does not do automatic reruns yet")
+    found += [
+        f"the release job {job.name} does nothing here and counts as successful"
+        for job in jobs
+        if job.type is plans.JobType.RELEASE
+    ]
+    return [pipelines.Problem(type="config", kind="warning", message=text, text=text) for text in found]
 
 
 _INTEGRATION = {Vcs.GITHUB: "github", Vcs.HOSTED: "", Vcs.GIT: ""}

@@ -299,10 +299,10 @@ def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str
     if said is None or project.vcs is not Vcs.GITHUB:
         return
     workflow = pipelines.workflow(tx, job.workflow_id)
-    pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
+    number, revision = pipelines.heading(tx, workflow.pipeline_id)
     name = job.name if job.type == plans.JobType.BUILD else f"{workflow.name}/{job.name}"
-    path = f"/jobs/{job.number}" if job.number else _path(project, pipeline)
-    _post_status(tx, pipeline, name, said, path, now_ms)
+    path = f"/jobs/{job.number}" if job.number else _path(project, number)
+    _post_status(tx, project, revision, name, said, path, now_ms)
 
 
 def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, now_ms: int) -> None:
@@ -311,18 +311,18 @@ def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, now_ms: int) -> 
     if project.vcs is Vcs.GITHUB:
         errors = [problem.message for problem in pipeline.problems if problem.kind == "error"]
         said = ("error", errors[0] if errors else "The config has errors")
-        _post_status(tx, pipeline, "config", said, _path(project, pipeline), now_ms)
+        _post_status(tx, project, pipeline.trigger.revision, "config", said, _path(project, pipeline.number), now_ms)
 
 
-def _path(project: Project, pipeline: pipelines.Pipeline) -> str:
-    return f"/pipelines/{project.slug}/{pipeline.number}"
+def _path(project: Project, pipeline_number: int) -> str:
+    return f"/pipelines/{project.slug}/{pipeline_number}"
 
 
-def _post_status(tx: Tx, pipeline: pipelines.Pipeline, name: str, said: tuple[str, str], path: str, now_ms: int) -> None:
+def _post_status(tx: Tx, project: Project, revision: str, name: str, said: tuple[str, str], path: str, now_ms: int) -> None:
     state, description = said
     letter = {
-        "project": pipeline.project_id,
-        "revision": pipeline.trigger.revision,
+        "project": project.id,
+        "revision": revision,
         "context": f"ci/circleci: {name}",
         "state": state,
         "description": description,

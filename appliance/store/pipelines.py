@@ -214,6 +214,16 @@ def pipeline(tx: Tx, pipeline_id: PipelineId) -> Pipeline:
     return _pipeline(row)
 
 
+def heading(tx: Tx, pipeline_id: PipelineId) -> tuple[int, str]:
+    """The number and the revision of a pipeline, without its config: what is asked at every change of a job."""
+    row = tx.execute(
+        "SELECT number, json_extract(event, '$.revision') AS revision FROM pipelines WHERE id = :id", {"id": pipeline_id}
+    ).fetchone()
+    if row is None:
+        raise NotFound("Pipeline not found")
+    return int(row["number"]), str(row["revision"])
+
+
 def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
     row = tx.execute(
         "SELECT * FROM pipelines WHERE project_id = :project AND number = :number",
