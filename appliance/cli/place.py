@@ -58,6 +58,19 @@ class Store:
 
         return transact(self.tx, fn)
 
+    def give_back(self, folder: Path) -> None:
+        """`sudo rondo …` leaves no folder here that the server's own user may not write."""
+        owner = self.data.stat()
+        if os.geteuid() != 0 or owner.st_uid == 0:
+            return
+        for above in folder.relative_to(self.data).parents:
+            if above != Path():
+                os.chown(self.data / above, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        for _, _, files, here in os.fwalk(folder):
+            os.fchown(here, owner.st_uid, owner.st_gid)
+            for file in files:
+                os.chown(file, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
+
     @property
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -7,7 +7,7 @@ import re
 import sys
 
 from appliance.cli.place import Store, add_options, store_of
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -25,7 +25,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     env = actions.add_parser("env", help="set, list or remove environment variables")
     env.add_argument("name", metavar="ORG/REPO")
     env.add_argument("variable", metavar="NAME", nargs="?", help="set this one; its value is read from standard input")
-    env.add_argument("--remove", action="store_true")
+    env.add_argument("--remove", action="store_true", help="remove NAME instead")
     _action(env, _env)
 
 
@@ -64,7 +64,9 @@ def create(store: Store, org: str, repo: str, git_url: str | None, default_branc
         )
     )
     if vcs is Vcs.HOSTED:
-        asyncio.run(Hosted(Git(), store.data).create(project))
+        hosted = Hosted(Git(), store.data)
+        asyncio.run(hosted.create(project))
+        store.give_back(hosted.folder_of(project))
         return [f"created {project.name}", f"push to it: git push {hosted_url(store, org, repo)} {default_branch}"]
     if vcs is Vcs.GITHUB:
         from appliance.cli.user import web_url
@@ -112,7 +114,8 @@ def _env(args: argparse.Namespace) -> int:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", args.variable):
             raise BadRequest(f"{args.variable} is not a name for an environment variable")
         if args.remove:
-            store.write(lambda tx: projects.remove_secret(tx, project.id, args.variable))
+            if not store.write(lambda tx: projects.remove_secret(tx, project.id, args.variable)):
+                raise NotFound(f"{project.name} has no variable {args.variable}")
             return 0
         if sys.stdin.isatty():
             print(f"value of {args.variable}, end with Ctrl-D:", file=sys.stderr)

@@ -81,7 +81,9 @@ def read_key(path: Path) -> SshKey:
         if "PRIVATE KEY" in text:
             raise BadRequest(f"{path} holds a private key; give the .pub file beside it")
         key = asyncssh.import_public_key(text)
-    except (OSError, UnicodeDecodeError, asyncssh.KeyImportError) as error:
+    except OSError as error:
+        raise BadRequest(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, asyncssh.KeyImportError) as error:
         raise BadRequest(f"{path} is not a public SSH key: {error}") from None
     return SshKey(key.get_fingerprint("sha256"), key.export_public_key("openssh").decode().strip())
 
