@@ -19,6 +19,7 @@ from appliance.store.results import Result
 MOST_TESTS = 100_000  # of one job
 LARGEST_FILE = 100 << 20
 LARGEST_ALL = 500 << 20
+MOST_TEXT = 32 << 20  # characters of one step's tests: they are in memory until they are stored
 _MOST_WARNINGS = 20
 _CHUNK = 1 << 16
 _ROWS = 2000  # in one transaction: others wait for the writer meanwhile
@@ -31,6 +32,7 @@ class _Found:
 
     mask: Callable[[str], str]
     room: int
+    text_room: int = MOST_TEXT
     tests: list[Result] = field(default_factory=list)
     files: int = 0
     left_out: int = 0
@@ -38,9 +40,11 @@ class _Found:
     warnings: list[str] = field(default_factory=list)
 
     def take_test(self, result: Result) -> None:
-        if len(self.tests) >= self.room:
+        size = sum(map(len, (result.name, result.classname, result.file, result.source, result.message)))
+        if len(self.tests) >= self.room or size > self.text_room:
             self.left_out += 1
             return
+        self.text_room -= size
         mask = self.mask
         self.tests.append(
             replace(
@@ -108,7 +112,8 @@ def _words(found: _Found, path: str) -> str:
     if len(found.warnings) > _MOST_WARNINGS:
         lines.append(f"Warning: {len(found.warnings) - _MOST_WARNINGS} more files are not as they should be")
     if found.left_out:
-        lines.append(f"Warning: {found.left_out} tests were left out: of one job {MOST_TESTS} are kept")
+        limits = f"of one job {MOST_TESTS} are kept, of one step {MOST_TEXT >> 20} MiB of text"
+        lines.append(f"Warning: {found.left_out} tests were left out: {limits}")
     if not found.files:
         lines.append(f"There is no .xml file at or below {path}")
     return "\n".join([*lines, results.summary(Counter(test.verdict for test in found.tests)), ""])

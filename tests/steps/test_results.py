@@ -162,6 +162,16 @@ def test_no_more_tests_than_there_is_room() -> None:
     assert "8 tests were left out" in _words(found, "x")
 
 
+def test_no_more_text_than_there_is_room() -> None:
+    found = collect({})
+    found.text_room = 1000
+    found.take_file("a.xml", 1, io.BytesIO(b"<testsuite>" + b'<testcase name="' + b"n" * 300 + b'"/>'))
+    text = b"<testsuite>" + (b'<testcase name="' + b"n" * 300 + b'"/>') * 5 + b"</testsuite>"
+    found.take_file("b.xml", len(text), io.BytesIO(text))
+    assert len(found.tests) == 3
+    assert "3 tests were left out" in _words(found, "x")
+
+
 def test_a_file_too_large_is_not_read() -> None:
     found = _Found(str, 10)
     found.take_file("big.xml", LARGEST_FILE + 1, io.BytesIO(b"never"))
