@@ -118,17 +118,14 @@ def upstream(
     """The jobs that this one needs, at whatever distance, each after those that it needs itself; with these."""
     by_name = {row.name: row.id for row in rows}
     found: dict[JobId, frozenset[JobId]] = {}
-
-    def visit(one: JobId) -> frozenset[JobId]:
-        if one not in found:
-            needed: frozenset[JobId] = frozenset()
-            for require in requires[one]:
-                parent = by_name[require.job]
-                needed |= {parent} | visit(parent)
-            found[one] = needed
-        return found[one]
-
-    visit(job_id)
+    todo = [job_id]
+    while todo:  # not by recursion: a workflow may be a chain of thousands
+        parents = [by_name[require.job] for require in requires[todo[-1]]]
+        first = [parent for parent in parents if parent not in found]
+        if first:
+            todo += first
+        else:
+            found[todo.pop()] = frozenset(parents).union(*(found[parent] for parent in parents))
     del found[job_id]
     return found
 
