@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
 _BATCH = 200  # waiting nodes looked at in one go
+_CHECK_S = 5.0  # an engine that hangs holds up the others' nodes for no longer
 _PATIENCE_MS = 120_000  # after that nothing passes the oldest node any more
 
 RunNode = Callable[[JobId, int], Awaitable[None]]
@@ -130,7 +131,11 @@ class Scheduler:
             self._check_disk()
         except DiskFull as error:
             return f"waits: {error}"
-        trouble = await self._executors[executor].check()
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                trouble = await self._executors[executor].check()
+        except TimeoutError:
+            trouble = f"the {executor} executor has not answered for {_CHECK_S:g} seconds"
         return f"waits: {trouble}" if trouble else None
 
     def _why_not(self, placed: placement.Placement, passed: Sequence[placement.Placement]) -> str | None:

@@ -265,3 +265,31 @@ async def test_a_repository_that_is_slow_to_fetch_holds_up_no_other_project(tmp_
     assert await until(lambda: db.read(made), 10) == [1, 2, 3], "those of one project in their order"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+class HangingExecutor(FakeExecutor):
+    async def check(self) -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+
+async def test_an_engine_that_hangs_is_told_of_and_asked_again(db: Database) -> None:
+    job = await one_job(db)
+    scheduler = Scheduler(
+        db=db,
+        bell=Bell(),
+        clock=FakeClock(NOW),
+        executors={"docker": HangingExecutor()},
+        places=PLACES,
+        capacity=Capacity(cpus=8, memory_bytes=8 << 30, nodes=1),
+        run_node=lambda job_id, index: asyncio.sleep(0),
+        check_disk=lambda: None,
+    )
+    task = asyncio.get_running_loop().create_task(scheduler.run([]))
+
+    async def is_told() -> bool | None:
+        return "has not answered" in (await db.read(lambda tx: jobs.by_id(tx, job.id))).message or None
+
+    await until(is_told, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
