@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO
 
+from appliance.errors import SandboxError, SandboxLost
 from appliance.language import plan as plans
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
@@ -97,6 +98,10 @@ async def store(step: plans.StoreTestResults, node: NodeView) -> Outcome:
     except NothingThere:
         await node.say(f"There is nothing at {step.path}: no test results\n")
         return SUCCESS
+    except SandboxLost:
+        raise
+    except SandboxError as error:  # an image without tar, a folder that may not be read
+        found.warnings.append(f"not all could be read: {error}")
     for at in range(0, len(found.tests), _ROWS):
         await data.db.write(_adding(upload, found.tests[at : at + _ROWS]))
     await node.say(_words(found, step.path))
