@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+from appliance.crypto import write_private
 from appliance.engine import moves
 from appliance.engine.follow import StepLog
 from appliance.engine.logs import LogWriter, Masker, needles
@@ -37,12 +41,46 @@ class Record:
         self._index = facts.node.index
         self._ended: list[moves.StepEnd] = []
         self.is_finished = False
-        self._needles = needles(facts.secrets.values())
-        self._masker = Masker(self._needles)
+        self._mask(facts.secrets.values())
 
     def mask(self, text: str) -> str:
         """`text` without the job's secrets."""
         return self._masker.mask(text)
+
+    def remember_secrets(self) -> None:
+        """Before a sandbox is opened: what its steps will know, sealed, for a runner after a restart. Raises DiskFull."""
+        self._write_secrets(set(self._facts.secrets.values()))
+
+    def recall_secrets(self) -> None:
+        """A sandbox from before a restart may still say a secret that was changed or removed meanwhile."""
+        try:
+            text = self._shop.box.open(self._secrets_path.read_bytes(), self._purpose)
+        except FileNotFoundError:
+            return
+        values = {*json.loads(text), *self._facts.secrets.values()}
+        self._mask(values)
+        with contextlib.suppress(DiskFull):  # then the older ones stay written down
+            self._write_secrets(values)
+
+    def _mask(self, values: Iterable[str]) -> None:
+        self._needles = needles(values)
+        self._masker = Masker(self._needles)
+
+    def _write_secrets(self, values: set[str]) -> None:
+        if not values:
+            return
+        try:
+            write_private(self._secrets_path, self._shop.box.seal(json.dumps(sorted(values)), self._purpose))
+        except OSError as error:
+            raise DiskFull(f"cannot write {self._secrets_path}: {error.strerror}") from error
+
+    @property
+    def _purpose(self) -> str:
+        return f"masking/{self._job_id}/{self._index}"
+
+    @property
+    def _secrets_path(self) -> Path:
+        return self._shop.blobs.log(self._job_id, self._index, 0).with_name("secrets")
 
     def end_step(self, position: int, outcome: Outcome) -> None:
         message = self._masker.mask(outcome.message)
@@ -69,6 +107,7 @@ class Record:
             self._shop.db, lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms)
         )
         self.is_finished = True
+        self._secrets_path.unlink(missing_ok=True)
         self._shop.bell.ring("work", "outbox", *changed.topics())
         for row in self._facts.steps:
             self._ring_log(row.position)

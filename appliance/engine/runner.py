@@ -133,7 +133,9 @@ class _Runner:
     async def _open(self) -> Sandbox:
         """The node's sandbox: found again when its row names one, else a new one."""
         if self._facts.node.sandbox is not None:
+            await asyncio.to_thread(self.record.recall_secrets)
             return await self._executor.reattach(self._facts.node.sandbox)
+        await asyncio.to_thread(self.record.remember_secrets)
         job, node = self._facts.job, self._facts.node
         placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
         spec = placement.spec(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import stat
 import tracemalloc
 from pathlib import Path
 
+from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine.logs import LogWriter, Masker, needles
-from tests.whole import ON_THIS_HOST, house
+from appliance.store import projects
+from tests.whole import ON_THIS_HOST, house, served, until
 
 LONG = "".join(f"{number:08x}" for number in range(1 << 13))  # 64 KiB, the largest that the API takes
 
@@ -69,3 +72,40 @@ def test_megabytes_of_secrets_are_masked() -> None:
     masker = Masker(needles(values))
     out = masker.feed(b"before " + values[50].encode() + b" after") + masker.end()
     assert out.startswith(b"before ****") and out.endswith(b"**** after") and len(out) < 200
+
+
+async def test_a_secret_that_was_changed_while_its_job_ran_stays_masked_after_a_crash(tmp_path: Path) -> None:
+    """The job still knows the old one; the rows know only the new one."""
+    config = """
+version: 2.1
+jobs:
+  build:
+    machine: true
+    steps:
+      - run: |
+          echo "early $TOKEN"
+          until [ -e "$HOME/go" ]; do sleep 0.1; done
+          echo "late $TOKEN"
+      - run: echo "new $TOKEN"
+"""
+    async with served(tmp_path, ON_THIS_HOST, {"TOKEN": "the-old-secret"}) as (place, process):
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+
+        async def is_in() -> bool | None:
+            seen = place.seen()
+            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
+
+        await until(is_in)
+        (kept,) = place.data.rglob("secrets")
+        assert b"the-old-secret" not in kept.read_bytes() and stat.S_IMODE(kept.stat().st_mode) == 0o600
+        await process.kill()
+        box = SecretBox(load_or_make_key(place.data / "secret_key"))
+        project = place.read(lambda tx: projects.find(tx, "acme/app"))
+        place.read(lambda tx: projects.set_secret(tx, box, project.id, "TOKEN", "the-new-secret", 2))
+        await process.start()
+        next((place.data / "sandboxes").glob("*/home")).joinpath("go").touch()
+        log = (await place.ended()).logs["build"]
+        assert "late ****" in log and "new ****" in log
+        assert "the-old-secret" not in log and "the-new-secret" not in log
+        assert list(place.data.rglob("secrets")) == []
