@@ -1,4 +1,4 @@
-"""The folder of big things: step logs today. A live log is a file that is still growing; old ones are read the same way."""
+"""The folder of big things: logs, caches, layers, artifacts. A live log is a file that still grows; old ones read alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from io import FileIO
 from pathlib import Path
@@ -118,10 +117,6 @@ class Blobs:
         """The ids of every blob of a kind, half-written ones of dead writers included."""
         for folder in (self.root / kind).glob("??"):
             yield from (path.name.removesuffix(_NEW) for path in folder.iterdir())
-
-    def drop_logs(self, job_id: str) -> None:
-        """Remove every log of a job."""
-        shutil.rmtree(self.root / "logs" / job_id[:2] / job_id, ignore_errors=True)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

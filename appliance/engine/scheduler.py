@@ -79,9 +79,6 @@ class Scheduler:
                     await self._look(runners)
                     await listener.wait(_LOOK_S)
 
-    def is_running(self, job_id: JobId, index: int) -> bool:
-        return (job_id, index) in self._held
-
     async def _look(self, runners: asyncio.TaskGroup) -> None:
         """Start what fits, and say of the rest why it waits: all in one write, since each costs the disk a sync."""
         reasons: dict[JobId, str] = {}

@@ -234,24 +234,6 @@ def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
     return _pipeline(row)
 
 
-def recent_pipelines(
-    tx: Tx,
-    project_ids: Sequence[ProjectId],
-    *,
-    branch: str | None = None,
-    before_ms: int | None = None,
-    limit: int = 30,
-) -> list[Pipeline]:
-    """The newest pipelines of some projects, newest first; `before_ms` pages on."""
-    rows = tx.execute(
-        "SELECT * FROM pipelines WHERE project_id IN (SELECT value FROM json_each(:projects))"
-        " AND (:branch IS NULL OR branch = :branch) AND (:before IS NULL OR created_at_ms < :before)"
-        " ORDER BY created_at_ms DESC, number DESC LIMIT :limit",
-        {"projects": json.dumps(project_ids), "branch": branch, "before": before_ms, "limit": limit},
-    )
-    return [_pipeline(row) for row in rows]
-
-
 def add_workflow(tx: Tx, pipeline_id: PipelineId, name: str, started_by: str, now_ms: int) -> WorkflowId:
     workflow_id = WorkflowId(str(uuid.uuid4()))
     tx.execute(
