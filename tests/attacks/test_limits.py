@@ -16,6 +16,8 @@ from appliance.app import running
 from appliance.blobs import Blobs
 from appliance.clock import SystemClock
 from appliance.errors import DiskFull
+from appliance.model import Trigger, TriggerKind, Vcs
+from appliance.store import projects
 from tests.whole import ON_THIS_HOST, Place, end_jobs_of_this_host, house, settings_for, until
 
 
@@ -102,3 +104,34 @@ async def test_strangers_who_begin_large_webhooks_hold_little_memory_and_no_smal
         finally:
             for _, writer in opened:
                 writer.close()
+
+
+async def test_a_remote_that_says_nothing_holds_up_no_other_project(tmp_path: Path) -> None:
+    """It takes the connection and is silent: git waits for many minutes."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with silent, house(tmp_path, ON_THIS_HOST) as (place, appliance):
+        url = f"git://127.0.0.1:{port}/app.git"
+        far = place.read(
+            lambda tx: projects.add(tx, org="acme", repo="far", vcs=Vcs.GIT, git_url=url, default_branch="main", now_ms=1)
+        )
+        for number in range(3):
+            trigger = Trigger(
+                project_id=far.id,
+                kind=TriggerKind.WEBHOOK,
+                semantic_key=f"push {number}",
+                branch="main",
+                tag=None,
+                revision=f"{number:040x}".replace("0", "a"),
+                actor="somebody",
+            )
+            assert (await appliance.commands.accept(trigger)).trigger_id is not None
+        await place.commit({".circleci/config.yml": "version: 2.1\njobs: {build: {machine: true, steps: [run: echo hi]}}\n"})
+        await place.push()
+        async with asyncio.timeout(30):
+            assert (await place.ended()).statuses == {"build": "success"}
