@@ -70,7 +70,8 @@ def _report(error: yaml.YAMLError, source: str, file: str, problems: Problems) -
     context = getattr(error, "context", None)
     text = f"This is not valid YAML: {what}" + (f" ({context})" if context else "") + "."
     expected = None
-    if "\\t" in what or "tab" in what:
+    is_tab = "".join(source.splitlines()[line - 1 : line])[column - 1 : column] == "\t"
+    if is_tab or "\\t" in what or "tab" in what:
         expected = "blanks, not tabs, for indentation"
     elif "could not find expected ':'" in what or "mapping values are not allowed" in what:
         expected = "`key: value` with right indentation; a text that holds `: ` or `#` wants quotes"

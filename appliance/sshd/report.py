@@ -122,7 +122,9 @@ def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
 
 
 def _why(tx: Tx, job: jobs.Job) -> str:
-    """Why a job did not end well: its own message, or its first step that failed."""
+    """Why a job does not go on, or did not end well: its own message, or its first step that failed."""
+    if job.status is JobStatus.ON_HOLD:
+        return " (waits until somebody approves it on the pipeline's page)"
     if not job.status.is_done or job.status in (JobStatus.SUCCESS, JobStatus.CANCELED, JobStatus.NOT_RUN):
         return ""
     if job.message:

@@ -63,3 +63,13 @@ def test_the_same_problem_is_told_once() -> None:
         f"jobs:\n  build:\n    docker: [{{ image: a }}]\n    steps:\n{steps}\n"
     )
     assert len(compile(source).problems) == 1
+
+
+def test_a_tab_that_indents_is_named() -> None:
+    (problem,) = compile("version: 2.1\njobs:\n  a:\n\tsteps: []\n").problems
+    assert (problem.line, problem.expected) == (4, "blanks, not tabs, for indentation")
+
+
+def test_lines_that_only_yaml_counts_end_in_a_problem() -> None:
+    (problem,) = compile("a: {\u2028\t}}\u2028\u2028%%").problems
+    assert problem.code == "not-yaml"
