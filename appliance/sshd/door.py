@@ -42,6 +42,7 @@ _KEYS_PER_CONNECTION = 50
 _STRANGERS_AT_ONCE = 100
 _OPENING_TIMEOUT_S = 120.0
 _FAREWELL_S = 1.0  # for last words, before connections are closed
+_BLINK_S = 0.02
 _CLOSED: dict[str, Any] = {
     "password_auth": False,
     "kbdint_auth": False,
@@ -218,12 +219,20 @@ class Door:
         self._git.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_FAREWELL_S)
+            await self._see_off()
         for guest in tuple(self._guests):
             guest.leave()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._drain_s)
         for task in self._tasks:
             task.cancel()
+
+    async def _see_off(self) -> None:
+        """Let clients hang up by themselves: hung up on, ssh drops the last words and the exit code it still holds."""
+        for _ in range(round(_FAREWELL_S / _BLINK_S)):
+            if not any(guest.is_known for guest in self._guests):
+                return
+            await asyncio.sleep(_BLINK_S)
 
 
 class Guest(asyncssh.SSHServer):
