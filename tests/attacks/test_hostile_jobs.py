@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.whole import ON_THIS_HOST, house
 
 # What a job finds around it on this host; in a container the same lies in /tmp/.rondo, and its stdout in /proc/1/fd/1.
@@ -22,11 +24,12 @@ def config(script: str) -> str:
     )
 
 
+@pytest.mark.slow
 async def test_a_job_that_silences_its_supervisor_and_floods_us_fills_no_disk(tmp_path: Path) -> None:
     """With its runner stopped nobody says the end of the step; the log ends at its limit all the same."""
     limit = 4 << 20
     script = 'kill -STOP "$runner"\ntrap "" TERM HUP\nwhile :; do head -c 1000000 /dev/zero >"$out"; done\n'
-    async with house(tmp_path, {**ON_THIS_HOST, "jobs.log_limit": limit, "jobs.longest": 30.0}) as (place, _):
+    async with house(tmp_path, {**ON_THIS_HOST, "jobs.log_limit": limit, "jobs.longest": 15.0}) as (place, _):
         await place.commit({".circleci/config.yml": config(script)})
         await place.push()
         seen = await place.ended()

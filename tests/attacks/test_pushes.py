@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sshd.pipelines import triggers
+from tests.sshd.pipelines import intake, triggers
 from tests.sshd.world import world
 from tests.vcs.repos import WorkTree
 
@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> WorkTree:
 @pytest.mark.parametrize("forged", ["updates\n{zero} {head} refs/heads/release", "updates\nno update at all", "\nupdates"])
 async def test_a_push_option_cannot_forge_what_was_pushed(tmp_path: Path, tree: WorkTree, forged: str) -> None:
     """git's own client refuses options of several lines; another client sends what it likes."""
-    async with world(tmp_path) as here:
+    async with world(tmp_path) as here, intake(here):
         ada = await here.user("ada")
         await here.project(ada)
         option = "x\n" + forged.format(zero=NONE, head=tree.head())
@@ -50,7 +50,7 @@ async def test_a_push_option_cannot_forge_what_was_pushed(tmp_path: Path, tree: 
 
 @pytest.mark.parametrize("ref", ["refs/rondo/checkout", "refs/heads/../../x", "refs/heads/a\nb", "HEAD", "../config"])
 async def test_refs_that_are_none_of_a_pushers_are_refused(tmp_path: Path, tree: WorkTree, ref: str) -> None:
-    async with world(tmp_path) as here:
+    async with world(tmp_path) as here, intake(here):
         ada = await here.user("ada")
         project = await here.project(ada)
         data = raw_push(tree, {ref: tree.head()}, [])

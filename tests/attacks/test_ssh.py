@@ -10,6 +10,7 @@ from appliance.model import User
 from appliance.store import people
 from appliance.store.database import Tx
 from tests.sshd.jobs import running_job
+from tests.sshd.pipelines import intake
 from tests.sshd.world import line_of, started, world
 from tests.vcs.repos import WorkTree
 
@@ -80,7 +81,7 @@ async def test_nothing_of_the_clients_environment_arrives(tmp_path: Path) -> Non
     options = ("-o", "SetEnv=" + " ".join(f"{name}={value}" for name, value in variables.items()))
     tree = WorkTree(tmp_path / "tree")
     tree.commit("Begin")
-    async with world(tmp_path) as here:
+    async with world(tmp_path) as here, intake(here):
         ada = await here.user("ada")
         project = await here.project(ada)
         assert (await here.push(ada, tree, "main")).code == 0
