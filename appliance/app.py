@@ -365,6 +365,7 @@ async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIter
     if settings.is_on("docker.enabled"):
         options = DockerOptions(
             network_mtu=settings.integer("docker.mtu") or None,
+            processes=settings.integer("docker.processes"),
             primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
         )
         found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)

@@ -53,6 +53,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("docker.url", "text", "", "Docker engine: unix:///path or tcp://host:port. Empty: DOCKER_HOST, else the usual socket."),
     Option("docker.enabled", "boolean", True, "Run docker jobs. Off: they wait for ever, so only for tests and local demos."),
     Option("docker.environment_in_steps", "boolean", True, "Steps see the `environment` of the primary image too, below every other variable. CircleCI's text denies it, configs rely on it."),
+    Option("docker.processes", "integer", 8192, "Processes and threads that one container may have.", least=16),
     Option("docker.mtu", "integer", 0, "MTU of the jobs' network. 0: the engine's default.", "bytes", least=0),
     Option("docker.machine_image", "text", "", "Image that stands in for `machine: true` jobs. Empty: such jobs fail with a message."),
     Option("local.enabled", "boolean", False, "Run jobs as processes of this host, without isolation: for demos and trusted teams only."),

@@ -3,7 +3,9 @@
 # the tests that lack something are skipped loudly, and with CI=true fail.
 set -eu
 lacking=
-for pair in chromium:chromium ssh:openssh-client git:git busybox:busybox-static zstd:zstd dash:dash debootstrap:debootstrap; do
+for pair in \
+    chromium:chromium ssh:openssh-client git:git busybox:busybox-static zstd:zstd dash:dash \
+    mawk:mawk gawk:gawk original-awk:original-awk debootstrap:debootstrap; do
     command -v "${pair%%:*}" >/dev/null || lacking="$lacking ${pair#*:}"
 done
 [ -n "$lacking" ] || exit 0

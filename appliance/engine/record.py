@@ -111,7 +111,11 @@ class Record:
         self._shop.bell.ring("work", "outbox", *changed.topics())
         for row in self._facts.steps:
             self._ring_log(row.position)
-        log.info("node finished", extra={"job": self._facts.job.number, "node": self._index, "status": str(status)})
+        facts = {"job": self._facts.job.number, "node": self._index, "status": str(status)}
+        if status is NodeStatus.INFRASTRUCTURE_FAIL:
+            log.warning("node lost", extra={**facts, "why": message})
+        else:
+            log.info("node finished", extra=facts)
 
     @contextmanager
     def log(self, position: int) -> Iterator[StepLog]:

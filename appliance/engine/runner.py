@@ -51,7 +51,8 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
     except Exception:  # the top of a runner: one broken node does not take the others along
         log.exception("a runner broke", extra={"job": facts.job.number, "node": index})
         await runner.record.finish(NodeStatus.INFRASTRUCTURE_FAIL, "Rondo itself broke here; its log says how")
-        await runner.close()
+        with contextlib.suppress(Exception):  # whatever broke may break this too; the janitor sweeps what it leaves
+            await runner.close()
 
 
 async def _give_up(shop: Workshop, job_id: JobId, index: int, why: str) -> None:

@@ -83,21 +83,23 @@ class DockerExecutor:
 
     async def _open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
         images = await self._images(spec, progress)
+        network = await self._get_network()
         try:
-            primary, transport = await self._start_primary(spec, images[0])
+            primary, transport = await self._start_primary(spec, images[0], network)
         except aiodocker.DockerError as problem:
-            if problem.status != 404 or self._network is None or self._network not in problem.message:
+            if problem.status != 404 or network not in problem.message:
                 raise
-            # Somebody pruned the network under us.
-            self._network = None
-            primary, transport = await self._start_primary(spec, images[0])
+            # Somebody pruned the network under us; another node may have seen it first and have a new one by now.
+            if self._network == network:
+                self._network = None
+            primary, transport = await self._start_primary(spec, images[0], await self._get_network())
         await self._start_services(spec, primary.id)
         await progress(f"Started {', '.join(c.image for c in spec.containers)}\n".encode())
         return self._sandbox(spec.node, primary, transport)
 
-    async def _start_primary(self, spec: SandboxSpec, image: Image) -> tuple[DockerContainer, AttachTransport]:
+    async def _start_primary(self, spec: SandboxSpec, image: Image, network: str) -> tuple[DockerContainer, AttachTransport]:
         """Attached before it starts: nothing that it says can be missed."""
-        network, room = await self._get_network(), await self._get_room()
+        room = await self._get_room()
         text = shim.supervisor()
         config = primary_config(self._instance, spec, image, room, network, self._options, text)
         primary = await self._create(spec, 0, config)

@@ -23,6 +23,7 @@ class DockerOptions:
     network_mtu: int | None = None  # of the jobs' network; None leaves the engine's default
     primary_environment_in_steps: bool = False  # CircleCI hides `environment` of the primary container from steps
     oom_score_adj: int = 500  # jobs die before the appliance does
+    processes: int = 8192  # of one container: a fork bomb stays its own trouble
     ramdisk: bool = True  # a tmpfs at /mnt/ramdisk
     pull: str = "missing"  # or "always"
     pull_report_s: float = 1.0  # between two lines of progress
@@ -174,6 +175,7 @@ def _limits(spec: SandboxSpec, room: Room, options: DockerOptions) -> dict[str, 
         "Memory": memory,
         "MemorySwap": memory,  # the same number means: no swap
         "OomScoreAdj": options.oom_score_adj,
+        "PidsLimit": options.processes,
     }
 
 

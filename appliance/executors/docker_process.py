@@ -17,6 +17,7 @@ from appliance.executors.payload import expand_home
 
 COOKIE = "RONDO_PROCESS"
 INSPECT_EVERY_S = 0.02
+_LONGEST_HEAD_BYTES = 65536
 
 # Says its pid first: the engine tells only the pid on its own host. stderr joins stdout here, so order is certain.
 _WRAPPER = """\
@@ -93,13 +94,15 @@ class DockerProcess:
         head = b""
         while b"\n" not in head:
             data = await self._read_stream()
-            if not data:
-                raise SandboxError(f"cannot start a process in the container: {head.decode(errors='replace').strip()}")
+            if not data or len(head) > _LONGEST_HEAD_BYTES:
+                raise SandboxError(
+                    f"cannot start a process in the container: {head[:1000].decode(errors='replace').strip()}"
+                )
             head += data
         line, _, self._rest = head.partition(b"\n")
         word = line.strip().removeprefix(b"\x01pid ")
         if not word.isdigit():
-            raise SandboxError(f"cannot start a process in the container: {head.decode(errors='replace').strip()}")
+            raise SandboxError(f"cannot start a process in the container: {head[:1000].decode(errors='replace').strip()}")
         self._pid = int(word)
 
     async def _read_stream(self) -> bytes:

@@ -25,7 +25,15 @@ from pathlib import Path
 from appliance import shim
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.base import Process, Progress, SandboxSpec
-from appliance.executors.local_process import LocalProcess, end_job, identity, ready, start_local_process, write_all
+from appliance.executors.local_process import (
+    LocalProcess,
+    end_job,
+    has_cookie,
+    identity,
+    ready,
+    start_local_process,
+    write_all,
+)
 from appliance.executors.payload import quote
 from appliance.executors.supervised import CHUNK_BYTES, Pace, SupervisedSandbox, opening
 
@@ -101,7 +109,7 @@ class LocalExecutor:
         given = self._options.environment
         if given is None:
             given = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return {**given, "HOME": str(folder / "home"), COOKIE: cookie}
+        return {**given, "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), COOKIE: cookie}
 
     async def _undo(self, node: str) -> None:
         with contextlib.suppress(SandboxError):
@@ -135,7 +143,7 @@ class LocalExecutor:
         except FileNotFoundError:
             pass
         else:
-            await end_job(f"{COOKIE}={cookie}", _sessions(folder), self._options.end_grace_s)
+            await end_job(f"{COOKIE}={cookie}", _sessions(folder, f"{COOKIE}={cookie}"), self._options.end_grace_s)
             _reap(folder)
         await asyncio.to_thread(_remove_tree, folder)
 
@@ -242,6 +250,7 @@ def _make_folder(folder: Path, cookie: str) -> None:
     folder.mkdir(parents=True, mode=0o700)
     (folder / "cookie").write_text(cookie)
     (folder / "home").mkdir()
+    (folder / "tmp").mkdir()  # what jobs leave there goes with the sandbox
     (folder / "errors").touch()
     os.mkfifo(folder / "in", 0o600)
     os.mkfifo(folder / "out", 0o600)
@@ -255,12 +264,31 @@ def _is_supervised(folder: Path) -> bool:
         return False
 
 
-def _sessions(folder: Path) -> set[int]:
-    """The supervisor's session while it lives, and those of its steps. A bare number may have been reused since."""
+def _sessions(folder: Path, cookie: str) -> set[int]:
+    """The supervisor's session while it lives, and those of its steps. A bare number may have been reused since.
+
+    The notes of the steps lie where jobs can write: one that does not lead to a process with our cookie is nobody's word.
+    """
     if not _is_supervised(folder):
         return set()
-    files = [folder / "pid", *(folder / "state").glob("*.pid")]
-    return {int(file.read_text().split()[0]) for file in files}
+    own = {int((folder / "pid").read_text().split()[0])}
+    noted = (_noted_pid(file) for file in (folder / "state").glob("*.pid"))
+    return own | {pid for pid in noted if pid is not None and has_cookie(pid, cookie)}
+
+
+def _noted_pid(file: Path) -> int | None:
+    """The number in a small plain file; never follows a link, waits for a pipe or reads much."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        words = os.read(descriptor, 64).split()
+        return int(words[0]) if words and words[0].isdigit() and len(words[0]) < 10 else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _reap(folder: Path) -> None:

@@ -172,6 +172,14 @@ async def _end(find: Callable[[], set[int]], first: signal.Signals, grace_s: flo
             raise SandboxError(f"processes {sorted(found)} of the job cannot be ended")
 
 
+def has_cookie(pid: int, cookie: str) -> bool:
+    """Whether a process was started with `NAME=VALUE` in its environment."""
+    try:
+        return cookie.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def _with_cookie(cookie: bytes) -> set[int]:
     found = set()
     for pid in _processes():

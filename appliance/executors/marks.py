@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from appliance.errors import SandboxError
+
+_LONGEST_MARK = 256
+_END = re.compile(rb"(none|\d{1,5}) (-|\d{1,18}) (\d{1,3})\s*")
+_FORGED = "the supervisor's answer cannot be understood: did the job write to its channel?"
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Answer:
             return data[:at], None
         stop = data.find(b"\n", at)
         if stop < 0:
+            if len(data) - at > _LONGEST_MARK:
+                raise SandboxError(_FORGED)
             self._held = data[at:]
             return data[:at], None
         self.is_done = True
@@ -57,7 +66,11 @@ class Answer:
 
 
 def _parse_end(words: bytes) -> End:
-    code, size, flags = words.split()
+    """A job that writes to its supervisor's channel can only spoil its own answer: that is an error of its sandbox."""
+    found = _END.fullmatch(words)
+    if found is None:
+        raise SandboxError(_FORGED)
+    code, size, flags = found.groups()
     if code == b"none":
         raise UnknownCommand
     return End(int(code), None if size == b"-" else int(size), bool(int(flags) & 1), bool(int(flags) & 2))

@@ -19,6 +19,7 @@ from appliance.executors.payload import parse_exports, payload
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
+LONGEST_ANSWER_BYTES = 16 << 20  # of a helper's short answer
 SHORT_BYTES = 65536  # what a runner prints of a command that nobody followed
 
 
@@ -261,11 +262,15 @@ def opening() -> bytes:
 
 
 async def read_all(process: Process) -> bytes:
-    chunks = []
+    """A short answer. Raises SandboxError when it is none: what a job left there may have no end."""
+    answer = bytearray()
     while data := await process.read():
-        chunks.append(data)
+        answer += data
+        if len(answer) > LONGEST_ANSWER_BYTES:
+            await process.kill()
+            raise SandboxError("a helper in the sandbox said more than anybody can hear")
     await process.wait()
-    return b"".join(chunks)
+    return bytes(answer)
 
 
 _PUT = """\

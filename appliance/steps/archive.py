@@ -37,7 +37,7 @@ echo "root $root"
 # Standard error joins the output of a process, and the output is the archive: so tar's words go to a file.
 _PACK = r"""
 root=$(full "$1"); shift
-said=/tmp/rondo-tar.$$
+said=${TMPDIR:-/tmp}/rondo-tar.$$
 exec 2>"$said"
 left=$#
 while [ "$left" -gt 0 ]; do
@@ -45,7 +45,7 @@ while [ "$left" -gt 0 ]; do
     file=${file#"${root%/}/"}
     set -- "$@" "./$file"
 done
-code=/tmp/rondo-code.$$
+code=${TMPDIR:-/tmp}/rondo-code.$$
 if command -v zstd >/dev/null; then press="zstd -q -T0 -c"
 elif command -v gzip >/dev/null; then press="gzip -1 -c"
 else press=cat; fi
@@ -67,7 +67,7 @@ esac
 [ "$how" != plain ] || open=cat
 echo "$how"
 mkdir -p "$root"
-code=/tmp/rondo-code.$$
+code=${TMPDIR:-/tmp}/rondo-code.$$
 { $open || echo broken >"$code"; } | tar -C "$root" -xf -
 ended=$?
 [ ! -e "$code" ] || { rm -f "$code"; echo "the archive is broken"; exit 1; }

@@ -18,13 +18,15 @@ from appliance.steps.base import NodeView, Outcome
 
 # Written to a new name and moved: a checkout that already reads the file (we were restarted) keeps its own.
 _RECEIVE = """
+file=${TMPDIR:-/tmp}/$1
 if command -v git >/dev/null 2>&1; then echo git; else echo tar; fi
 umask 077
-cat > "$1.new" && mv "$1.new" "$1" && echo received
+cat > "$file.new" && mv "$file.new" "$file" && echo received
 """
 
 _CHECKOUT = r"""
 set -e
+RONDO_FILE=${TMPDIR:-/tmp}/$RONDO_FILE
 dir=$RONDO_DIR
 case $dir in "~") dir=$HOME ;; "~/"*) dir=$HOME/${dir#"~/"} ;; esac
 mkdir -p "$dir"
@@ -64,7 +66,7 @@ git --no-pager log --no-color -n 1 --format='HEAD is now at %h %s'
 
 
 async def perform(step: plans.Checkout, node: NodeView) -> Outcome:
-    file = f"/tmp/rondo-checkout.{node.name}.{node.command_id}"
+    file = f"rondo-checkout.{node.name}.{node.command_id}"
     error = await _send(node, file)
     if error:
         await node.say(error + "\n")

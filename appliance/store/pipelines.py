@@ -22,6 +22,8 @@ from appliance.model import (
 )
 from appliance.store.database import Tx
 
+_SAME_MEANING_MS = 10 * 60 * 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -87,7 +89,21 @@ def with_commit(trigger: Trigger, commit: Commit) -> Trigger:
 
 
 def add_trigger(tx: Tx, trigger: Trigger, now_ms: int, *, is_skipped: bool = False) -> int | None:
-    """Write a trigger down; None when the same delivery or the same meaning is there already."""
+    """Write a trigger down; None when the same delivery or the same meaning is there already.
+
+    A forge's meaning is only good for a while: a branch that goes back and comes again does so under a delivery of its own.
+    """
+    if trigger.delivery_id is not None:
+        tx.execute(
+            "UPDATE triggers SET semantic_key = semantic_key || ' #' || id WHERE project_id = :project"
+            " AND semantic_key = :key AND delivery_id <> :delivery AND accepted_at_ms < :before",
+            {
+                "project": trigger.project_id,
+                "key": trigger.semantic_key,
+                "delivery": trigger.delivery_id,
+                "before": now_ms - _SAME_MEANING_MS,
+            },
+        )
     row = tx.execute(
         "INSERT INTO triggers (project_id, delivery_id, semantic_key, event, state, accepted_at_ms)"
         " VALUES (:project, :delivery, :key, :event, :state, :now) ON CONFLICT DO NOTHING RETURNING id",

@@ -115,6 +115,13 @@ def test_the_same_event_is_accepted_once_by_delivery_and_by_meaning(tx: Tx, proj
     assert moves.accept(tx, push(project, after="2" * 40, delivery="d2"), NOW, True) is not None
 
 
+def test_a_branch_that_goes_back_and_comes_again_is_a_new_event_after_a_while(tx: Tx, project: Project) -> None:
+    assert moves.accept(tx, push(project, delivery="d1"), NOW, True) is not None
+    assert moves.accept(tx, push(project, delivery="d2"), NOW + 9 * 60_000, True) is None
+    assert moves.accept(tx, push(project, delivery="d3"), NOW + 11 * 60_000, True) is not None
+    assert moves.accept(tx, push(project, delivery="d1"), NOW + 22 * 60_000, True) is None, "a replay for ever"
+
+
 def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, project: Project) -> None:
     skipped = moves.accept(tx, push(project, message="x [skip ci]"), NOW, True)
     assert skipped is not None and skipped.is_skipped
