@@ -18,8 +18,11 @@ test: $(STAMP).dev lint  ## The whole test suite, on real parts
 	@sh packaging/test-tools.sh
 	@$(PY) -m pytest $(ARGS)
 
-check: $(STAMP).dev lint  ## What takes less than a minute
-	@$(PY) -m pytest -q -m "not docker and not slow and not browser" $(ARGS)
+FAST := tests/test_house.py tests/test_settings.py tests/engine tests/store tests/steps tests/vcs \
+	tests/language/test_cases.py tests/language/test_problems.py tests/scenarios/test_cases.py
+
+check: $(STAMP).dev lint  ## The core without an engine, in less than a minute
+	@$(PY) -m pytest -q -m "not docker and not slow and not browser" $(FAST) $(ARGS)
 
 lint: $(STAMP).dev
 	@$(VENV)/bin/ruff check .
