@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from appliance.language import expression
 from appliance.language.compilation import Compilation
-from appliance.language.expression import UNDEFINED, ExpressionError
-from appliance.language.names import Names, expression_value, is_true, lookup
+from appliance.language.expression import ExpressionError
+from appliance.language.names import Names, expression_result, is_true
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe, has_unknown, value_of
 from appliance.language.patterns import PatternError, matches_fully
 from appliance.language.problems import Frame, Kind, closest
@@ -165,26 +165,12 @@ def workflow_holds(work: Compilation, node: Node, names: Names) -> bool | None:
 
 def expression_holds(work: Compilation, node: Scalar, names: Names) -> bool | None:
     """The truth of a bare expression; reported, and not known, when it cannot be read."""
-    unknown = False
-
-    def variable(name: str) -> expression.Value:
-        nonlocal unknown
-        found = lookup(name, names)
-        if found is None:
-            raise KeyError(name)
-        if isinstance(found, Unknown):
-            unknown = True
-            return UNDEFINED
-        return expression_value(found)
-
     try:
-        tree = expression.parse(node.text, work.limits.expression_chars)
-        value = expression.evaluate(tree, variable)
+        value = expression_result(node.text, names, work.limits.expression_chars)
     except ExpressionError as error:
-        if not unknown:
-            report_expression(work, node, error, names)
+        report_expression(work, node, error, names)
         return None
-    return None if unknown else expression.is_truthy(value)
+    return None if value is None else expression.is_truthy(value)
 
 
 def report_expression(work: Compilation, node: Scalar, error: ExpressionError, names: Names) -> None:

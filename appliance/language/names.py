@@ -143,3 +143,29 @@ def is_true(node: Node) -> bool:
     if kind in ("int", "float"):
         return node.text.strip("+-0._xX") != "" and node.text.lower() != ".nan"
     return node.text != "" if kind == "str" else False
+
+
+def expression_result(text: str, names: Names, most_chars: int) -> expression.Value | None:
+    """What an expression comes to; None when it uses a name whose value could not be told (that was reported).
+
+    Raises ExpressionError when it cannot be read or evaluated.
+    """
+    is_unknown = False
+
+    def variable(name: str) -> expression.Value:
+        nonlocal is_unknown
+        found = lookup(name, names)
+        if found is None:
+            raise KeyError(name)
+        if isinstance(found, Unknown):
+            is_unknown = True
+            return expression.UNDEFINED
+        return expression_value(found)
+
+    try:
+        value = expression.evaluate(expression.parse(text, most_chars), variable)
+    except expression.ExpressionError:
+        if is_unknown:
+            return None
+        raise
+    return None if is_unknown else value

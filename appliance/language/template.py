@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from appliance.language import expression
 from appliance.language.expression import UNDEFINED, ExpressionError
-from appliance.language.names import Names, expression_value, is_true, lookup, report_unknown
+from appliance.language.names import Names, expression_result, is_true, lookup, report_unknown
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown
 from appliance.language.options import Limits
 from appliance.language.problems import Exhausted, Placed, Problems
@@ -270,25 +270,12 @@ class Substitution:
         if not body or _INCLUDE.match(body):
             self._report_odd(body, node, None)
             return Unknown(node.file, node.line, node.column)
-        unknown = False
-
-        def variable(name: str) -> expression.Value:
-            nonlocal unknown
-            found = lookup(name, names)
-            if found is None:
-                raise KeyError(name)
-            if isinstance(found, Unknown):
-                unknown = True
-                return UNDEFINED
-            return expression_value(found)
-
         try:
-            value = expression.evaluate(expression.parse(body, self._limits.expression_chars), variable)
+            value = expression_result(body, names, self._limits.expression_chars)
         except ExpressionError as error:
-            if not unknown:
-                self._report_odd(body, node, error)
+            self._report_odd(body, node, error)
             return Unknown(node.file, node.line, node.column)
-        if unknown:
+        if value is None:
             return Unknown(node.file, node.line, node.column)
         if isinstance(value, expression.Regex):
             return node.at(value.source)
