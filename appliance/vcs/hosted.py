@@ -10,21 +10,21 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from appliance.errors import Refused, VcsError
-from appliance.model import Commit, Project, Trigger
+from appliance.model import Project, Trigger
 from appliance.vcs import serving
 from appliance.vcs.base import CommitStatus, GitService, Ignored, PushMark, PushService, Resolved
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import make_bare, remove_stale_locks
 from appliance.vcs.names import checked_revision, is_folder_name, is_ref_name
 from appliance.vcs.orphans import end_orphans, note
-from appliance.vcs.repository import Repository
+from appliance.vcs.repository import Reading, Repository
 
 _MARK_HOST = "push.rondo.invalid"
 _REFLOG_TAIL_BYTES = 8192
 _PROTOCOLS = frozenset({"version=0", "version=1", "version=2"})
 
 
-class Hosted:
+class Hosted(Reading):
     """The provider `hosted`, and what the SSH door serves (`base.HostedRepositories`). `data` is the data folder."""
 
     def __init__(self, git: Git, data: Path, *, largest_push_bytes: int = 4 << 30) -> None:
@@ -58,21 +58,7 @@ class Hosted:
             raise VcsError(f"there is no commit {revision} in {project.name}")
 
     async def resolve(self, project: Project, *, branch: str | None, tag: str | None) -> Resolved:
-        if branch is None and tag is None:
-            branch = project.default_branch
-        return Resolved(await self._repository(project).resolve(branch=branch, tag=tag), branch, tag)
-
-    async def read_file(self, project: Project, revision: str, path: str, limit_bytes: int) -> str | None:
-        return await self._repository(project).read_file(revision, path, limit_bytes)
-
-    async def commit(self, project: Project, revision: str) -> Commit:
-        return await self._repository(project).commit(revision)
-
-    def bundle(self, project: Project, revision: str, branch: str | None, tag: str | None) -> AsyncIterator[bytes]:
-        return self._repository(project).bundle(revision, branch, tag)
-
-    def archive(self, project: Project, revision: str) -> AsyncIterator[bytes]:
-        return self._repository(project).archive(revision)
+        return await self._resolve_here(project, branch, tag)
 
     async def say(self, project: Project, revision: str, status: CommitStatus) -> None:
         """There is no forge to tell."""

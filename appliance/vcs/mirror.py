@@ -6,21 +6,20 @@ import asyncio
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from appliance.errors import VcsError
-from appliance.model import Commit, Project, ProjectId, public_url
+from appliance.model import Project, ProjectId, public_url
 from appliance.vcs.base import Resolved
 from appliance.vcs.client import Git, run_blocking
 from appliance.vcs.names import checked_revision, http_login, origin_of
-from appliance.vcs.repository import Repository
+from appliance.vcs.repository import Reading, Repository
 
 _HELPER = """!f() { [ "$1" != get ] || printf 'username=%s\\npassword=%s\\n' "$RONDO_GIT_USER" "$RONDO_GIT_PASSWORD"; }; f"""
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
-class Mirrors:
+class Mirrors(Reading):
     """The reading half of a provider, for every project with a git URL. `folder` holds the mirrors."""
 
     def __init__(self, git: Git, folder: Path) -> None:
@@ -45,21 +44,7 @@ class Mirrors:
     async def resolve(self, project: Project, *, branch: str | None, tag: str | None) -> Resolved:
         """See `Provider.resolve`. Asks the remote: what the mirror knows may be old."""
         await self.fetch(project, None)
-        if branch is None and tag is None:
-            branch = project.default_branch
-        return Resolved(await self._repository(project).resolve(branch=branch, tag=tag), branch, tag)
-
-    async def read_file(self, project: Project, revision: str, path: str, limit_bytes: int) -> str | None:
-        return await self._repository(project).read_file(revision, path, limit_bytes)
-
-    async def commit(self, project: Project, revision: str) -> Commit:
-        return await self._repository(project).commit(revision)
-
-    def bundle(self, project: Project, revision: str, branch: str | None, tag: str | None) -> AsyncIterator[bytes]:
-        return self._repository(project).bundle(revision, branch, tag)
-
-    def archive(self, project: Project, revision: str) -> AsyncIterator[bytes]:
-        return self._repository(project).archive(revision)
+        return await self._resolve_here(project, branch, tag)
 
     def _repository(self, project: Project) -> Repository:
         # By id, not by name: a renamed project keeps its mirror, and an id needs no care as a folder's name.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 from appliance.errors import VcsError
-from appliance.model import Commit
-from appliance.vcs.base import RefNotFound
+from appliance.model import Commit, Project
+from appliance.vcs.base import RefNotFound, Resolved
 from appliance.vcs.client import Git
 from appliance.vcs.names import checked_revision, is_ref_name, ref_of
 
@@ -149,3 +150,29 @@ class Repository:
             yield view
         finally:
             shutil.rmtree(view, ignore_errors=True)
+
+
+class Reading(ABC):
+    """The half of a provider that reads what lies here already, the same for every kind of repository."""
+
+    @abstractmethod
+    def _repository(self, project: Project) -> Repository:
+        """Where the project's objects are."""
+
+    async def read_file(self, project: Project, revision: str, path: str, limit_bytes: int) -> str | None:
+        return await self._repository(project).read_file(revision, path, limit_bytes)
+
+    async def commit(self, project: Project, revision: str) -> Commit:
+        return await self._repository(project).commit(revision)
+
+    def bundle(self, project: Project, revision: str, branch: str | None, tag: str | None) -> AsyncIterator[bytes]:
+        return self._repository(project).bundle(revision, branch, tag)
+
+    def archive(self, project: Project, revision: str) -> AsyncIterator[bytes]:
+        return self._repository(project).archive(revision)
+
+    async def _resolve_here(self, project: Project, branch: str | None, tag: str | None) -> Resolved:
+        """A branch or tag as it is in the local repository; neither means the default branch."""
+        if branch is None and tag is None:
+            branch = project.default_branch
+        return Resolved(await self._repository(project).resolve(branch=branch, tag=tag), branch, tag)
