@@ -7,16 +7,12 @@ executors, recovery, and only then the doors.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import signal
 import socket
-import sys
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +21,7 @@ from appliance.api.parts import Addresses, Parts
 from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock, SystemClock
-from appliance.crypto import SecretBox, load_or_make_key, write_private
+from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.courier import Courier
@@ -35,7 +31,7 @@ from appliance.engine.recovery import recover
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Capacity, Scheduler
 from appliance.engine.workshop import Limits, Workshop
-from appliance.errors import SettingsError, StoreError
+from appliance.errors import SettingsError
 from appliance.executors.base import Executor, Mount
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
@@ -45,6 +41,7 @@ from appliance.orbs import shelf
 from appliance.pages.site import make_site
 from appliance.settings import Settings
 from appliance.sshd.door import Door
+from appliance.start import bound, data_folder, instance_id, locked, note_addresses, notify, start_logging, url_of
 from appliance.store import jobs, people
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
@@ -80,31 +77,6 @@ def _stop_or_exit(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def start_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.text("log.level").upper(), handlers=[handler])
-
-
-class _Plain(logging.Formatter):
-    """The sentence, then its facts."""
-
-    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in self._KNOWN)
-        return super().format(record) + (f" [{facts}]" if facts else "")
-
-
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify); does nothing without it."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
-        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
 @dataclass(frozen=True)
 class Appliance:
     """A running appliance, for `serve`, the demo and the tests."""
@@ -123,11 +95,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     for name in ("asyncssh", "aiohttp", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     clock = clock or SystemClock()
-    data = _data_folder(settings)
-    with _locked(data), _bound(settings) as listener:
+    data = data_folder(settings)
+    with locked(data), bound(settings) as listener:
         box = SecretBox(load_or_make_key(data / "secret_key"))
         async with open_database(data / "rondo.db") as db:
-            instance = await db.write(_instance_id)
+            instance = await db.write(instance_id)
             hosted, providers = _providers(settings, data)
             bell, live = Bell(), LiveNodes()
             skip_ci = settings.is_on("jobs.skip_ci")
@@ -146,7 +118,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
                     places=_places(settings),
                     orbs=shelf.from_settings(settings, data, clock),
-                    web_url=settings.text("web.url").rstrip("/") or _url_of(listener, settings),
+                    web_url=settings.text("web.url").rstrip("/") or url_of(listener, settings),
                 )
                 async with _started(core, hosted, listener) as appliance:
                     yield replace(appliance, greeting=await _greeting(core, appliance))
@@ -191,7 +163,7 @@ async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> Asyn
         site = make_site(_parts(core, addresses, ready))
         resumed = await recover(core.db, core.executors)
         await door.reconcile()
-        _note_addresses(core.data, addresses)
+        note_addresses(core.data, addresses)
         async with (
             _loops(core, addresses, resumed),
             web_server.serving(site, listener, core.settings.number("drain.longest")),
@@ -301,62 +273,8 @@ def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
 # The parts, from the settings
 
 
-def _data_folder(settings: Settings) -> Path:
-    data = Path(settings.text("data")).expanduser().absolute()
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise SettingsError([f"cannot make the data folder {data}: {error.strerror}; choose another with --data"]) from None
-    with contextlib.suppress(OSError):  # not ours, or a file system without modes
-        data.chmod(data.stat().st_mode & ~0o077)  # made by somebody else, for all to read: keys, code, logs
-    if not os.access(data, os.W_OK):
-        raise SettingsError([f"no right to write to the data folder {data}"])
-    return data
-
-
-@contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    """One appliance a data folder; the lock ends with the process, however that ends."""
-    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreError(f"another Rondo works on {data}: stop it first, or choose another folder with --data") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _bound(settings: Settings) -> Iterator[socket.socket]:
-    """The pages' socket, bound before anything is begun."""
-    host, port = settings.text("web.host"), settings.integer("web.port")
-    try:
-        listener = web_server.listen(host, port)
-    except OSError as error:
-        raise SettingsError(
-            [f"cannot listen on {host}:{port} for the pages: {error.strerror}; choose another web.port (0: a free one)"]
-        ) from None
-    with contextlib.closing(listener):
-        yield listener
-
-
-def _url_of(listener: socket.socket, settings: Settings) -> str:
-    host = settings.text("web.host")
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
-
-
 def _ssh_name(settings: Settings, web_url: str) -> str:
     return settings.text("ssh.name") or web_url.split("//", 1)[1].split("/")[0].rsplit(":", 1)[0].strip("[]")
-
-
-def _instance_id(tx: Tx) -> str:
-    """Who we are, on everything we make outside the database."""
-    tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
-    return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
 
 
 @asynccontextmanager
@@ -417,12 +335,6 @@ def _capacity(settings: Settings) -> Capacity:
         memory_bytes=memory,
         nodes=settings.integer("jobs.at_once"),
     )
-
-
-def _note_addresses(data: Path, addresses: Addresses) -> None:
-    """For the command line beside us: ports may be any free ones."""
-    write_private(data / "web_url", addresses.web.encode())
-    write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
 
 
 async def _greeting(core: _Core, appliance: Appliance) -> tuple[str, ...]:

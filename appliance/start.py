@@ -1,0 +1,106 @@
+"""What a start does before there are parts: the data folder and its lock, the pages' socket, the log, systemd's word."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.api import server as web_server
+from appliance.api.parts import Addresses
+from appliance.crypto import write_private
+from appliance.errors import SettingsError, StoreError
+from appliance.settings import Settings
+from appliance.store.database import Tx
+
+
+def data_folder(settings: Settings) -> Path:
+    data = Path(settings.text("data")).expanduser().absolute()
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError([f"cannot make the data folder {data}: {error.strerror}; choose another with --data"]) from None
+    with contextlib.suppress(OSError):  # not ours, or a file system without modes
+        data.chmod(data.stat().st_mode & ~0o077)  # made by somebody else, for all to read: keys, code, logs
+    if not os.access(data, os.W_OK):
+        raise SettingsError([f"no right to write to the data folder {data}"])
+    return data
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """One appliance a data folder; the lock ends with the process, however that ends."""
+    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(f"another Rondo works on {data}: stop it first, or choose another folder with --data") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def bound(settings: Settings) -> Iterator[socket.socket]:
+    """The pages' socket, bound before anything is begun."""
+    host, port = settings.text("web.host"), settings.integer("web.port")
+    try:
+        listener = web_server.listen(host, port)
+    except OSError as error:
+        raise SettingsError(
+            [f"cannot listen on {host}:{port} for the pages: {error.strerror}; choose another web.port (0: a free one)"]
+        ) from None
+    with contextlib.closing(listener):
+        yield listener
+
+
+def url_of(listener: socket.socket, settings: Settings) -> str:
+    host = settings.text("web.host")
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def instance_id(tx: Tx) -> str:
+    """Who we are, on everything we make outside the database."""
+    tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
+    return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
+
+
+def start_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.text("log.level").upper(), handlers=[handler])
+
+
+class _Plain(logging.Formatter):
+    """The sentence, then its facts."""
+
+    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in self._KNOWN)
+        return super().format(record) + (f" [{facts}]" if facts else "")
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify); does nothing without it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def note_addresses(data: Path, addresses: Addresses) -> None:
+    """For the command line beside us: ports may be any free ones."""
+    write_private(data / "web_url", addresses.web.encode())
+    write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
