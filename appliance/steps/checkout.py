@@ -53,7 +53,7 @@ git fetch -q --force --prune "$RONDO_FILE" "+refs/heads/*:refs/remotes/origin/*"
 if [ -n "$RONDO_TAG" ]; then
     git fetch -q --force --no-tags "$RONDO_FILE" "+refs/rondo/checkout:refs/tags/$RONDO_TAG"
     git checkout -q --force --detach "$RONDO_REVISION"
-elif [ -n "$RONDO_BRANCH" ]; then
+elif git check-ref-format --branch "$RONDO_BRANCH" >/dev/null 2>&1; then # not so: none, or one like "-x"
     git fetch -q --force --no-tags "$RONDO_FILE" "+refs/rondo/checkout:refs/remotes/origin/$RONDO_BRANCH"
     git checkout -q --force -B "$RONDO_BRANCH" "$RONDO_REVISION"
     git branch -q --set-upstream-to "origin/$RONDO_BRANCH" 2>/dev/null || true
