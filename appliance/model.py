@@ -211,9 +211,35 @@ class Trigger:
     revision: str
     base_revision: str | None = None
     actor: str = ""  # the forge's or our login of who did it
+    actor_id: UserId | None = None  # whose rights it has: only set by a door that has verified who it was
     commit: Commit = field(default_factory=Commit)
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
     is_fork: bool = False  # verified by the forge; decides on trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectFlags:
+    """The settings of a project, named as in the API (spec 6.2, 7.7); the last two are ours (spec 4.3)."""
+
+    autocancel_builds: bool = False
+    build_fork_prs: bool = False
+    build_prs_only: bool = False
+    disable_ssh: bool = False
+    forks_receive_secret_env_vars: bool = False
+    oss: bool = False
+    set_github_status: bool = True
+    setup_workflows: bool = True
+    write_settings_requires_admin: bool = False
+    blocks_new_work: bool = False  # no new pipelines and reruns; what runs goes on
+    is_stopped: bool = False  # nothing is built at all
+    pr_only_branch_overrides: tuple[str, ...] = ()  # regular expressions
+
+    @property
+    def why_no_new_work(self) -> str:
+        """Why nothing may begin in the project, as part of a sentence; "" when it may."""
+        if self.is_stopped:
+            return "building of this project is stopped"
+        return "new work is blocked for this project" if self.blocks_new_work else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,7 @@ async def _trigger(
         tag=resolved.tag,
         revision=resolved.revision,
         actor=user.name,
+        actor_id=user.id,
         commit=commit,
         parameters=parameters,
     )

@@ -67,8 +67,8 @@ class Commands:
         accepted = await self._db.write(lambda tx: moves.accept(tx, trigger, now_ms, self._honour_skip_ci))
         if accepted is None:
             return Accepted(None, "this event was received before")
-        if accepted.is_skipped:
-            return Accepted(None, "the commit message says to skip")
+        if accepted.skipped:
+            return Accepted(None, accepted.skipped)
         self._bell.ring("triggers")
         return Accepted(accepted.trigger_id)
 
@@ -98,7 +98,7 @@ class Commands:
     async def approve(self, job_id: JobId, user: User) -> None:
         """Approve a job of type approval that is on hold. Raises NotFound, Conflict when it is not on hold."""
         now_ms = self._clock.now_ms()
-        changed = await self._db.write(lambda tx: moves.approve(tx, job_id, user.name, now_ms))
+        changed = await self._db.write(lambda tx: moves.approve(tx, job_id, user, now_ms))
         self._ring(changed)
 
     async def enter(self, job_number: int, index: int, user: User, address: str, command: str) -> tuple[LiveNode, int]:

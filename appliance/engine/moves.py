@@ -23,6 +23,7 @@ from appliance.model import (
     StepStatus,
     Trigger,
     TriggerKind,
+    User,
     Vcs,
     WorkflowId,
 )
@@ -54,18 +55,19 @@ class Changed:
 @dataclass(frozen=True)
 class Accepted:
     trigger_id: int
-    is_skipped: bool
+    skipped: str  # why it starts nothing, as part of a sentence; "" when it does
 
 
 def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accepted | None:
-    """Write an event down; None when it is here already. `[skip ci]` events are kept, so that a retry is one too.
+    """Write an event down; None when it is here already. What starts nothing is kept, so that a retry is one too.
 
     Who asks by the API means it, as with CircleCI's GitHub App (spec 4.3).
     """
     may_skip = honour_skip_ci and trigger.kind is TriggerKind.WEBHOOK and not trigger.is_fork
     is_skipped = may_skip and any(rules.says_skip(text) for text in (trigger.commit.subject, trigger.commit.body))
-    trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=is_skipped)
-    return None if trigger_id is None else Accepted(trigger_id, is_skipped)
+    skipped = "the commit message says to skip" if is_skipped else projects.flags(tx, trigger.project_id).why_no_new_work
+    trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=bool(skipped))
+    return None if trigger_id is None else Accepted(trigger_id, skipped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,8 @@ def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now
 
 
 def _add_workflow(tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, changed: Changed, now_ms: int) -> None:
-    workflow_id = pipelines.add_workflow(tx, pipeline.id, plan.name, pipeline.trigger.actor, now_ms)
+    trigger = pipeline.trigger
+    workflow_id = pipelines.add_workflow(tx, pipeline.id, plan.name, trigger.actor, now_ms, trigger.actor_id)
     changed.workflows.add(workflow_id)
     for position, job in enumerate(plan.jobs):
         changed.jobs.add(jobs.add(tx, workflow_id, pipeline.project_id, position, job, JobStatus.BLOCKED, now_ms))
@@ -240,8 +243,8 @@ def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
     return changed
 
 
-def approve(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
-    """Raises NotFound, or Conflict when the job does not wait for an approval."""
+def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:
+    """Raises NotFound, or Conflict when the job does not wait for an approval. What comes after has the rights of `who`."""
     job = jobs.by_id(tx, job_id)
     if job.status is not JobStatus.ON_HOLD:
         raise Conflict("Job is not waiting for approval.")
@@ -296,7 +299,7 @@ def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str
     jobs.set_status(tx, job.id, status, now_ms, message)
     said = rules.commit_state(status)
     project = projects.by_id(tx, job.project_id)
-    if said is None or project.vcs is not Vcs.GITHUB:
+    if said is None or not _hears_statuses(tx, project):
         return
     workflow = pipelines.workflow(tx, job.workflow_id)
     number, revision = pipelines.heading(tx, workflow.pipeline_id)
@@ -308,10 +311,14 @@ def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str
 def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, now_ms: int) -> None:
     """No job will ever speak for an errored pipeline, so it speaks for itself."""
     project = projects.by_id(tx, pipeline.project_id)
-    if project.vcs is Vcs.GITHUB:
+    if _hears_statuses(tx, project):
         errors = [problem.message for problem in pipeline.problems if problem.kind == "error"]
         said = ("error", errors[0] if errors else "The config has errors")
         _post_status(tx, project, pipeline.trigger.revision, "config", said, _path(project, pipeline.number), now_ms)
+
+
+def _hears_statuses(tx: Tx, project: Project) -> bool:
+    return project.vcs is Vcs.GITHUB and projects.flags(tx, project.id).set_github_status
 
 
 def _path(project: Project, pipeline_number: int) -> str:

@@ -9,7 +9,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
-from appliance.engine import placement
+from appliance.engine import placement, rights
 from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
@@ -59,17 +59,19 @@ class Facts:
     plan: plans.Job
     node: jobs.Node
     steps: tuple[jobs.Step, ...]
+    may_have_secrets: bool  # variables, contexts, keys, identity tokens: what is nobody's business but the project's
     secrets: Mapping[str, str]
 
 
 def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
-    """Read them. Secrets only for a pipeline that is trusted."""
+    """Read them. Secrets only for a pipeline that may have them, as things are now."""
     job = jobs.by_id(tx, job_id)
     workflow = pipelines.workflow(tx, job.workflow_id)
     pipeline = pipelines.pipeline(tx, workflow.pipeline_id)
     plan = jobs.plan_of(tx, job_id)
     secrets: Mapping[str, str] = {}
-    if pipeline.is_trusted:
+    may_have_secrets = rights.may_have_secrets(pipeline, projects.flags(tx, job.project_id))
+    if may_have_secrets:
         # A later context overrides an earlier one, and any of them the project (spec 1.13).
         secrets = {**projects.secrets(tx, box, job.project_id), **contexts.variables(tx, box, plan.contexts)}
     return Facts(
@@ -80,5 +82,6 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
         plan=plan,
         node=jobs.node(tx, job_id, index),
         steps=tuple(jobs.steps_of(tx, job_id, index)),
+        may_have_secrets=may_have_secrets,
         secrets=secrets,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from appliance.engine.commands import Commands
 from appliance.model import Project, Trigger, TriggerKind, Vcs
-from appliance.store import projects
+from appliance.store import people, projects
 from appliance.store.database import Database
 from appliance.vcs.base import HostedRepositories, PushMark, RefUpdate
 
@@ -108,6 +108,7 @@ class Pushes:
             revision=revision,
             base_revision=update.old,
             actor=mark.actor,
+            actor_id=await self._db.read(lambda tx: people.id_of(tx, mark.actor)),
             commit=await self._repositories.commit(project, revision),
         )
 

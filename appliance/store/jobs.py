@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.errors import NotFound
 from appliance.language import plan as plans
-from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, User, WorkflowId
+from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, User, UserId, WorkflowId
 from appliance.store.database import Tx
 
 
@@ -27,6 +27,7 @@ class Job:
     status: JobStatus
     message: str
     approved_by: str | None
+    approved_by_id: UserId | None  # whose rights the jobs have that come after (spec 1.10.2)
     created_at_ms: int
     queued_at_ms: int | None
     started_at_ms: int | None
@@ -63,7 +64,7 @@ class Step:
 
 
 _JOB = (
-    "id, workflow_id, project_id, number, position, name, type, status, message, approved_by,"
+    "id, workflow_id, project_id, number, position, name, type, status, message, approved_by, approved_by_id,"
     " created_at_ms, queued_at_ms, started_at_ms, stopped_at_ms"
 )
 _JOBS_JOB = ", ".join(f"jobs.{column.strip()}" for column in _JOB.split(","))
@@ -117,6 +118,7 @@ def _job(row: sqlite3.Row) -> Job:
         status=JobStatus(row["status"]),
         message=row["message"],
         approved_by=row["approved_by"],
+        approved_by_id=row["approved_by_id"],
         created_at_ms=row["created_at_ms"],
         queued_at_ms=row["queued_at_ms"],
         started_at_ms=row["started_at_ms"],
@@ -217,8 +219,11 @@ def requires_of(tx: Tx, workflow_id: WorkflowId) -> dict[JobId, tuple[plans.Requ
     }
 
 
-def set_approved(tx: Tx, job_id: JobId, who: str) -> None:
-    tx.execute("UPDATE jobs SET approved_by = :who WHERE id = :id", {"id": job_id, "who": who})
+def set_approved(tx: Tx, job_id: JobId, who: User) -> None:
+    tx.execute(
+        "UPDATE jobs SET approved_by = :name, approved_by_id = :user WHERE id = :id",
+        {"id": job_id, "name": who.name, "user": who.id},
+    )
 
 
 def _node(row: sqlite3.Row) -> Node:

@@ -45,6 +45,12 @@ def by_name(tx: Tx, name: str) -> User:
     return _user(row)
 
 
+def id_of(tx: Tx, name: str) -> UserId | None:
+    """The id of a user by name; None when there is none."""
+    row = tx.execute("SELECT id FROM users WHERE name = :name", {"name": name}).fetchone()
+    return None if row is None else UserId(row["id"])
+
+
 def by_id(tx: Tx, user_id: UserId) -> User:
     row = tx.execute("SELECT * FROM users WHERE id = :id", {"id": user_id}).fetchone()
     if row is None:

@@ -17,9 +17,11 @@ from appliance.model import (
     ProjectId,
     Trigger,
     TriggerKind,
+    UserId,
     WorkflowId,
     WorkflowStatus,
 )
+from appliance.store import projects
 from appliance.store.database import Tx
 
 _SAME_MEANING_MS = 10 * 60 * 1000
@@ -44,7 +46,8 @@ class Pipeline:
     number: int
     state: PipelineState
     trigger: Trigger
-    is_trusted: bool
+    is_trusted: bool  # the forge verified that no stranger wrote it; decides on caches and shells
+    may_have_secrets: bool  # what the project's settings made of that when the pipeline began; never changes
     source: str
     compiled: str
     values: Mapping[str, Any]
@@ -61,6 +64,7 @@ class Workflow:
     status: WorkflowStatus
     workspace_id: str
     started_by: str
+    actor_id: UserId | None  # whose rights its jobs have; None: nobody's whom we know
     canceled_by: str | None
     created_at_ms: int
     stopped_at_ms: int | None
@@ -160,7 +164,11 @@ def add_pipeline(
     number: int | None = None,
     pipeline_id: PipelineId | None = None,
 ) -> Pipeline:
-    """Make a pipeline. Its trust is fixed here, once: what the forge verified not to be a fork is trusted."""
+    """Make a pipeline. Its trust is fixed here, once: what the forge verified not to be a fork is trusted.
+
+    A fork's may have secrets when the project's settings say so now (spec 4.3).
+    """
+    forks_may = projects.flags(tx, trigger.project_id).forks_receive_secret_env_vars
     pipeline = Pipeline(
         id=pipeline_id or PipelineId(str(uuid.uuid4())),
         project_id=trigger.project_id,
@@ -168,6 +176,7 @@ def add_pipeline(
         state=state,
         trigger=trigger,
         is_trusted=not trigger.is_fork,
+        may_have_secrets=not trigger.is_fork or forks_may,
         source=source,
         compiled=compiled,
         values=values,
@@ -176,9 +185,9 @@ def add_pipeline(
         updated_at_ms=now_ms,
     )
     tx.execute(
-        "INSERT INTO pipelines (id, project_id, number, state, event, branch, is_trusted, source, compiled,"
-        " pipeline_values, problems, created_at_ms, updated_at_ms) VALUES (:id, :project, :number, :state, :event, :branch,"
-        " :trusted, :source, :compiled, :values, :problems, :now, :now)",
+        "INSERT INTO pipelines (id, project_id, number, state, event, branch, is_trusted, may_have_secrets,"
+        " source, compiled, pipeline_values, problems, created_at_ms, updated_at_ms) VALUES (:id, :project, :number, :state,"
+        " :event, :branch, :trusted, :may_have_secrets, :source, :compiled, :values, :problems, :now, :now)",
         {
             "id": pipeline.id,
             "project": pipeline.project_id,
@@ -187,6 +196,7 @@ def add_pipeline(
             "event": dump_trigger(trigger),
             "branch": trigger.branch,
             "trusted": pipeline.is_trusted,
+            "may_have_secrets": pipeline.may_have_secrets,
             "source": source,
             "compiled": compiled,
             "values": json.dumps(dict(values)),
@@ -214,6 +224,7 @@ def _pipeline(row: sqlite3.Row) -> Pipeline:
         state=PipelineState(row["state"]),
         trigger=load_trigger(row["event"]),
         is_trusted=bool(row["is_trusted"]),
+        may_have_secrets=bool(row["may_have_secrets"]),
         source=row["source"],
         compiled=row["compiled"],
         values=json.loads(row["pipeline_values"]),
@@ -250,17 +261,21 @@ def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
     return _pipeline(row)
 
 
-def add_workflow(tx: Tx, pipeline_id: PipelineId, name: str, started_by: str, now_ms: int) -> WorkflowId:
+def add_workflow(
+    tx: Tx, pipeline_id: PipelineId, name: str, started_by: str, now_ms: int, actor_id: UserId | None = None
+) -> WorkflowId:
+    """Make a workflow. `actor_id`: whose rights its jobs have, of who triggered or reran it; None has the least."""
     workflow_id = WorkflowId(str(uuid.uuid4()))
     tx.execute(
-        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, created_at_ms)"
-        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :now)",
+        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, actor_id, created_at_ms)"
+        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :actor, :now)",
         {
             "id": workflow_id,
             "pipeline": pipeline_id,
             "name": name,
             "workspace": str(uuid.uuid4()),
             "by": started_by,
+            "actor": actor_id,
             "now": now_ms,
         },
     )
@@ -275,6 +290,7 @@ def _workflow(row: sqlite3.Row) -> Workflow:
         status=WorkflowStatus(row["status"]),
         workspace_id=row["workspace_id"],
         started_by=row["started_by"],
+        actor_id=row["actor_id"],
         canceled_by=row["canceled_by"],
         created_at_ms=row["created_at_ms"],
         stopped_at_ms=row["stopped_at_ms"],

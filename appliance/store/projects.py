@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 
 from appliance.crypto import SecretBox
 from appliance.errors import Conflict, NotFound
-from appliance.model import SLUG_PREFIX, Project, ProjectId, User, Vcs
+from appliance.model import SLUG_PREFIX, Project, ProjectFlags, ProjectId, User, Vcs
 from appliance.store.database import Tx
 
 _SLUG_PREFIXES = ("circleci/", "gh/", "github/", "bb/", "bitbucket/")
@@ -104,6 +106,27 @@ def find_for(tx: Tx, user: User, slug: str) -> Project:
     if not may_enter(tx, user, project.id):
         raise NotFound("Project not found.")
     return project
+
+
+def flags(tx: Tx, project_id: ProjectId) -> ProjectFlags:
+    """The settings of a project as they are now."""
+    row = tx.execute("SELECT * FROM project_flags WHERE project_id = :id", {"id": project_id}).fetchone()
+    if row is None:
+        return ProjectFlags()
+    switches = {field.name: bool(row[field.name]) for field in fields(ProjectFlags) if field.type == "bool"}
+    return ProjectFlags(**switches, pr_only_branch_overrides=tuple(json.loads(row["pr_only_branch_overrides"])))
+
+
+def set_flags(tx: Tx, project_id: ProjectId, wanted: ProjectFlags) -> None:
+    """Change the settings of a project, all of them."""
+    tx.execute(
+        "INSERT OR REPLACE INTO project_flags (project_id, autocancel_builds, build_fork_prs, build_prs_only, disable_ssh,"
+        " forks_receive_secret_env_vars, oss, set_github_status, setup_workflows, write_settings_requires_admin,"
+        " blocks_new_work, is_stopped, pr_only_branch_overrides) VALUES (:project, :autocancel_builds, :build_fork_prs,"
+        " :build_prs_only, :disable_ssh, :forks_receive_secret_env_vars, :oss, :set_github_status, :setup_workflows,"
+        " :write_settings_requires_admin, :blocks_new_work, :is_stopped, :overrides)",
+        {**asdict(wanted), "project": project_id, "overrides": json.dumps(wanted.pr_only_branch_overrides)},
+    )
 
 
 def set_webhook_secret(tx: Tx, box: SecretBox, project_id: ProjectId, secret: str) -> None:

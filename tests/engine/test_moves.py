@@ -19,9 +19,12 @@ from appliance.model import (
     PipelineId,
     PipelineState,
     Project,
+    ProjectFlags,
     StepStatus,
     Trigger,
     TriggerKind,
+    User,
+    UserId,
     Vcs,
     WorkflowStatus,
 )
@@ -29,6 +32,7 @@ from appliance.store import jobs, outbox, pipelines, projects
 from appliance.store.database import Tx, open_plain, transact
 
 NOW = 1_000
+BOSS = User(id=UserId("b"), name="boss", is_admin=False, sees_all_projects=True)
 RUN = plans.Run(command="true", name="true")
 
 
@@ -124,10 +128,10 @@ def test_a_branch_that_goes_back_and_comes_again_is_a_new_event_after_a_while(tx
 
 def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, project: Project) -> None:
     skipped = moves.accept(tx, push(project, message="x [skip ci]"), NOW, True)
-    assert skipped is not None and skipped.is_skipped
+    assert skipped is not None and skipped.skipped
     assert pipelines.oldest_open_trigger(tx) is None
     kept = moves.accept(tx, push(project, "2" * 40, "d2", "x [skip ci]"), NOW, False)
-    assert kept is not None and not kept.is_skipped
+    assert kept is not None and not kept.skipped
     assert pipelines.oldest_open_trigger(tx) is not None
 
 
@@ -136,13 +140,13 @@ def test_the_title_and_the_body_each_say_skip_in_their_first_250_characters(tx: 
     trigger = replace(trigger, commit=Commit(subject="x" * 200, body="y" * 200 + " [skip ci]"))
     accepted = moves.accept(tx, trigger, NOW, True)
     assert accepted is not None
-    assert accepted.is_skipped
+    assert accepted.skipped
 
 
 def test_a_fork_cannot_skip_and_is_not_trusted(tx: Tx, project: Project) -> None:
     fork = replace(push(project, message="[skip ci]"), is_fork=True)
     accepted = moves.accept(tx, fork, NOW, True)
-    assert accepted is not None and not accepted.is_skipped
+    assert accepted is not None and not accepted.skipped
     pipeline = pipelines.add_pipeline(
         tx, fork, state=PipelineState.CREATED, source="", compiled="", values={}, problems=[], now_ms=NOW
     )
@@ -221,18 +225,36 @@ def test_an_approval_holds_the_workflow_and_frees_what_follows(tx: Tx, project: 
     rows = create(tx, project, job("ask", type=plans.JobType.APPROVAL), job("b", "ask"))
     assert workflow(tx).status is WorkflowStatus.ON_HOLD
     assert rows["ask"].number is None and rows["b"].number == 1
-    moves.approve(tx, rows["ask"].id, "boss", NOW)
+    moves.approve(tx, rows["ask"].id, BOSS, NOW)
     assert statuses(tx) == {"ask": JobStatus.SUCCESS, "b": JobStatus.NOT_RUNNING}
-    assert jobs.by_id(tx, rows["ask"].id).approved_by == "boss"
+    approved = jobs.by_id(tx, rows["ask"].id)
+    assert (approved.approved_by, approved.approved_by_id) == ("boss", BOSS.id)
     with pytest.raises(Conflict):
-        moves.approve(tx, rows["ask"].id, "boss", NOW)
+        moves.approve(tx, rows["ask"].id, BOSS, NOW)
+
+
+@pytest.mark.parametrize("flags", [ProjectFlags(blocks_new_work=True), ProjectFlags(is_stopped=True)])
+def test_a_project_that_takes_no_new_work_starts_nothing_and_says_why(tx: Tx, project: Project, flags: ProjectFlags) -> None:
+    projects.set_flags(tx, project.id, flags)
+    accepted = moves.accept(tx, push(project), NOW, True)
+    assert accepted is not None and accepted.skipped == flags.why_no_new_work != ""
+    projects.set_flags(tx, project.id, ProjectFlags())
+    assert moves.accept(tx, push(project), NOW, True) is None, "what came meanwhile does not come back"
+
+
+def test_a_project_may_keep_its_statuses_to_itself(tx: Tx, project: Project) -> None:
+    projects.set_flags(tx, project.id, ProjectFlags(set_github_status=False))
+    rows = create(tx, project, job("a"))
+    start(tx, rows["a"])
+    finish(tx, rows["a"])
+    assert outbox.due(tx, NOW + 10) == []
 
 
 def test_an_approval_after_a_cancel_is_refused(tx: Tx, project: Project) -> None:
     rows = create(tx, project, job("ask", type=plans.JobType.APPROVAL), job("b", "ask"))
     moves.cancel_workflow(tx, workflow(tx).id, "someone", NOW)
     with pytest.raises(Conflict):
-        moves.approve(tx, rows["ask"].id, "boss", NOW)
+        moves.approve(tx, rows["ask"].id, BOSS, NOW)
     assert statuses(tx)["b"] is JobStatus.CANCELED
 
 

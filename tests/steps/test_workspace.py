@@ -20,6 +20,7 @@ def job(name: str) -> Job:
         status=JobStatus.RUNNING,
         message="",
         approved_by=None,
+        approved_by_id=None,
         created_at_ms=0,
         queued_at_ms=None,
         started_at_ms=None,
