@@ -23,6 +23,7 @@ from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock, SystemClock
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
+from appliance.engine.classes import Classes
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.courier import Courier
 from appliance.engine.intake import Intake
@@ -316,9 +317,17 @@ def _places(settings: Settings) -> placement.Places:
         local_takes_all=settings.text("local.takes") == "all",
         machine_image=settings.text("docker.machine_image"),
         default_class=settings.text("jobs.default_class"),
+        classes=_classes(settings),
         aliases=settings.table("images"),
         mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
     )
+
+
+def _classes(settings: Settings) -> Classes:
+    try:
+        return Classes(settings.table("resource_classes"))
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
 
 
 def _mount(text: str) -> Mount:

@@ -23,9 +23,48 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
+RESOURCE_CLASSES: Mapping[str, str] = {
+    "small": "1/2",
+    "medium": "2/4",
+    "medium+": "3/6",
+    "large": "4/8",
+    "xlarge": "8/16",
+    "2xlarge": "16/32",
+    "2xlarge+": "20/40",
+    "arm.medium": "2/8",
+    "arm.large": "4/16",
+    "arm.xlarge": "8/32",
+    "arm.2xlarge": "16/64",
+    "machine.medium": "2/7.5",
+    "machine.large": "4/15",
+    "machine.xlarge": "8/32",
+    "machine.2xlarge": "16/64",
+    "machine.2xlarge+": "32/64",
+    "machine.medium.gen2": "2/8",
+    "machine.large.gen2": "4/16",
+    "machine.2xlarge+.gen2": "32/128",
+    "gpu.nvidia.small": "4/16",
+    "gpu.nvidia.small.multi": "4/15",
+    "gpu.nvidia.medium": "8/30",
+    "gpu.nvidia.medium.multi": "8/30",
+    "gpu.nvidia.large": "8/30",
+    "windows.medium": "4/16",
+    "windows.large": "8/32",
+    "windows.xlarge": "16/64",
+    "windows.2xlarge": "32/128",
+    "windows.gpu.nvidia.medium": "16/60",
+    "m4pro.medium": "6/28",
+    "m4pro.large": "12/56",
+}
+"""Spec 1.6. What a line of the file does not change stays."""
+
+
 @dataclass(frozen=True)
 class Option:
-    """One option. `unit` is part of the help; `least` bounds numbers; `choices` bounds texts."""
+    """One option. `unit` is part of the help; `least` bounds numbers; `choices` bounds texts.
+
+    A table with a default is added to, and its lines are overridden one by one.
+    """
 
     name: str
     kind: Kind
@@ -59,6 +98,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("local.enabled", "boolean", False, "Run jobs as processes of this host, without isolation: for demos and trusted teams only."),
     Option("local.takes", "text", "machine", "Which jobs go there when it is enabled.", choices=("machine", "all")),
     Option("images", "table", {}, 'Image aliases: pattern = image ("cimg/python:*" = "registry.local/python:3.12"). First match wins.'),
+    Option("resource_classes", "table", RESOURCE_CLASSES, 'Resource classes: name = "CPUs/GiB". Lines here change these or add others; `machine.NAME` is what machine jobs get.'),
     Option("jobs.mounts", "list", (), 'Host paths shown read-only in every job: "/etc/ssl/certs:/etc/ssl/certs".'),
     Option("jobs.environment", "table", {}, "Environment variables of every job, below all that its project or config sets."),
     Option("jobs.cpus", "number", 0.0, "CPUs that running jobs may claim in all. 0: twice those of this machine, since jobs often wait.", "CPUs", least=0),
@@ -229,7 +269,8 @@ def _checked(option: Option, value: object) -> Value:
     if option.kind == "list" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if option.kind == "table" and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
-        return dict(value)
+        assert isinstance(option.default, Mapping)
+        return {**option.default, **value}
     raise ValueError(f"must be {_KIND_WORDS[option.kind]}, not {value!r}")
 
 
@@ -271,7 +312,7 @@ def example_file() -> str:
     for option in OPTIONS:
         head, _, last = option.name.rpartition(".")
         if option.kind == "table" and not head:
-            lines += ["", *_help_lines(option), f"[{option.name}]"]
+            lines += ["", *_help_lines(option), f"[{option.name}]", *_table_lines(option.default)]
             section = option.name
             continue
         if head != section:
@@ -285,6 +326,11 @@ def _help_lines(option: Option) -> list[str]:
     extra = f" [{option.unit}]" if option.unit else ""
     extra += f" One of: {', '.join(option.choices)}." if option.choices else ""
     return [f"# {option.help}{extra}"]
+
+
+def _table_lines(table: Value) -> list[str]:
+    assert isinstance(table, Mapping)
+    return [f"# {name if name.isidentifier() else json.dumps(name)} = {json.dumps(text)}" for name, text in table.items()]
 
 
 def _toml(value: Value) -> str:

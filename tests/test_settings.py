@@ -53,6 +53,12 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert load(path, {"RONDO_WEB_PORT": "2"}).integer("web.port") == 2
 
 
+def test_a_table_with_a_default_is_changed_line_by_line(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, '[resource_classes]\nmedium = "3/5"\n"huge.own" = "24/48"\n'), {})
+    sizes = settings.table("resource_classes")
+    assert (sizes["medium"], sizes["huge.own"], sizes["large"]) == ("3/5", "24/48", "4/8")
+
+
 def test_tables_and_lists_are_read(tmp_path: Path) -> None:
     path = written(tmp_path, '[images]\n"cimg/*" = "local:1"\n[jobs]\nmounts = ["/a:/b"]\n')
     settings = load(path, {})

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 
 from appliance.clock import Clock
-from appliance.engine import placement
 from appliance.engine.logs import LogWriter
 from appliance.engine.workshop import Limits
 from appliance.errors import DiskFull, RondoError, SandboxError
@@ -72,8 +71,9 @@ class Follower:
         self._was_too_loud = False
         self._give_up_at = 0.0
 
-    async def follow(self, quiet_s: float, memory_bytes: int) -> Outcome:
-        """Follow to the end. `quiet_s`: longest time without output, for foreground commands.
+    async def follow(self, quiet_s: float, out_of_memory: str) -> Outcome:
+        """Follow to the end. `quiet_s`: longest time without output, for foreground commands. `out_of_memory`: what to
+        say when the kernel ended it for that.
 
         Raises SandboxLost and SandboxError. Cancelling leaves the command alone.
         """
@@ -88,7 +88,7 @@ class Follower:
             group.create_task(copy())
         if isinstance(ended[0], RondoError):
             raise ended[0]
-        return await self._outcome(ended[0], quiet_s, memory_bytes)
+        return await self._outcome(ended[0], quiet_s, out_of_memory)
 
     async def _copy(self) -> Exit | RondoError:
         """Output into the log. A trouble is given back, not raised: the TaskGroup would wrap it."""
@@ -133,7 +133,7 @@ class Follower:
         with contextlib.suppress(SandboxError):  # who reads the output meets the same error
             await self._sandbox.kill(self._command.id, self._limits.grace_s)
 
-    async def _outcome(self, ended: Exit, quiet_s: float, memory_bytes: int) -> Outcome:
+    async def _outcome(self, ended: Exit, quiet_s: float, out_of_memory: str) -> Outcome:
         if self._was_silent:
             message = f"stopped: no output for {quiet_s:g} seconds (no_output_timeout)"
             outcome = Outcome(StepStatus.TIMEDOUT, ended.code, message)
@@ -143,9 +143,7 @@ class Follower:
         elif ended.code == 0:
             return Outcome(StepStatus.SUCCESS, 0, halts=ended.halts)
         elif ended.out_of_memory:
-            gib = memory_bytes / placement.GIB
-            message = f"killed: out of memory, {gib:g} GiB (try a larger resource_class)"
-            outcome = Outcome(StepStatus.FAILED, ended.code, message)
+            outcome = Outcome(StepStatus.FAILED, ended.code, out_of_memory)
         else:
             outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}", halts=ended.halts)
         await self._log.say(f"\n{outcome.message}\n")

@@ -7,25 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from appliance.engine.classes import GIB, Classes, Size
 from appliance.executors.base import Container, Credentials, Mount, SandboxSpec
 from appliance.language import plan as plans
-
-GIB = 1 << 30
-
-CLASSES: Mapping[str, tuple[float, float]] = {
-    "small": (1, 2),
-    "medium": (2, 4),
-    "medium+": (3, 6),
-    "large": (4, 8),
-    "xlarge": (8, 16),
-    "2xlarge": (16, 32),
-    "2xlarge+": (20, 40),
-    "arm.medium": (2, 8),
-    "arm.large": (4, 16),
-    "arm.xlarge": (8, 32),
-    "arm.2xlarge": (16, 64),
-}
-"""CPUs and GiB of each class; `.gen2` and `.gen3` are the same sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +21,7 @@ class Places:
     local_takes_all: bool
     machine_image: str
     default_class: str
+    classes: Classes
     aliases: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
 
@@ -53,18 +38,38 @@ def place(job: plans.Job, places: Places) -> Placement | str:
     executor = _executor(job, places)
     if executor.startswith("!"):
         return executor[1:]
-    size = _size(job.resource_class or places.default_class, places)
+    size = _size(job, executor, places)
     if isinstance(size, str):
         return size
-    return Placement(executor=executor, cpus=size[0], memory_bytes=int(size[1] * GIB))
+    return Placement(executor=executor, cpus=size.cpus, memory_bytes=size.memory_bytes)
 
 
-def _size(name: str, places: Places) -> tuple[float, float] | str:
-    plain = re.sub(r"\.gen[23]$", "", name)
-    size = CLASSES.get(plain)
-    if size is None and "/" in name:  # a self-hosted runner's own class
-        size = CLASSES.get(places.default_class)
-    return size or f"there is no resource class {name} here; known are {', '.join(CLASSES)}"
+def class_of(job: plans.Job, places: Places) -> str:
+    """The name of the resource class that a job gets."""
+    return job.resource_class or places.default_class
+
+
+def out_of_memory(job: plans.Job, places: Places, memory_bytes: int) -> str:
+    """What to say of a command that was killed for memory, and what to do about it."""
+    said = f"killed: out of memory, {memory_bytes / GIB:.4g} GiB"
+    name, is_machine = class_of(job, places), isinstance(job.executor, plans.Machine)
+    size = places.classes.find(name, is_machine=is_machine)
+    if size is not None and size.memory_bytes > memory_bytes:
+        return f"{said}; that is all that this appliance has for one job (jobs.memory)"
+    larger = places.classes.larger(name, is_machine=is_machine)
+    return f"{said}; try resource_class: {larger}" if larger else f"{said}; there is no larger resource class here"
+
+
+def _size(job: plans.Job, executor: str, places: Places) -> Size | str:
+    name, is_machine = class_of(job, places), isinstance(job.executor, plans.Machine)
+    if name.startswith("gpu.") and executor == "docker":
+        return "a GPU job needs a machine with one, and containers here are given none"
+    size = places.classes.find(name, is_machine=is_machine)
+    if size is None and (job.resource_class is None or "/" in name):  # a self-hosted runner's own class
+        size = places.classes.find(places.default_class, is_machine=False)
+    known = ", ".join(places.classes.names(is_machine=is_machine))
+    kind = "machine jobs" if is_machine else "docker jobs"
+    return size or f"there is no resource class {name} for {kind} here; known are {known}"
 
 
 def _executor(job: plans.Job, places: Places) -> str:

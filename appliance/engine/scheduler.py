@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import moves, placement
+from appliance.engine import classes, moves, placement
 from appliance.errors import DiskFull
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
@@ -150,7 +150,7 @@ class Scheduler:
         if placed.cpus > self._capacity.cpus or placed.memory_bytes > self._capacity.memory_bytes:
             alone = "; it is larger than what there is and starts when nothing else runs"
         if placed.memory_bytes > memory:
-            need, free = placed.memory_bytes / placement.GIB, max(memory, 0) / placement.GIB
+            need, free = placed.memory_bytes / classes.GIB, max(memory, 0) / classes.GIB
             return f"waits: needs {need:.1f} GiB of memory, {free:.1f} GiB free{alone}"
         if placed.cpus > cpus:
             return f"waits: needs {placed.cpus:g} CPUs, {max(cpus, 0):g} free{alone}"

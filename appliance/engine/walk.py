@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from appliance import steps
-from appliance.engine import environment, rules
+from appliance.engine import environment, placement, rules
 from appliance.engine.follow import Follower
 from appliance.engine.record import Record, lost
 from appliance.engine.workshop import Facts, Workshop
@@ -29,6 +29,7 @@ class Walk:
         self._environment = variables(shop, facts)
         self._source = _source(shop, facts)
         self._data = _data(shop, facts, record.mask)
+        self._out_of_memory = placement.out_of_memory(facts.plan, shop.places, facts.node.memory_bytes)
         self._in_background: list[int] = []
         self._is_ending = False
         self.current: str | None = None  # the foreground command that runs now
@@ -77,7 +78,7 @@ class Walk:
                 if not command.background:
                     self.current = command.id
                 follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock)
-                return await follower.follow(quiet_s, self._facts.node.memory_bytes)
+                return await follower.follow(quiet_s, self._out_of_memory)
 
             node = NodeView(
                 sandbox=self._sandbox,

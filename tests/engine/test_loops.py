@@ -13,6 +13,7 @@ from appliance.blobs import Blobs
 from appliance.clock import FakeClock
 from appliance.crypto import SecretBox
 from appliance.engine import moves, placement
+from appliance.engine.classes import Classes
 from appliance.engine.commands import LiveNodes
 from appliance.engine.courier import Courier
 from appliance.engine.intake import Intake
@@ -24,6 +25,7 @@ from appliance.errors import SandboxError, VcsError
 from appliance.executors.fake import FakeExecutor, FakeNode
 from appliance.language import plan as plans
 from appliance.model import Commit, JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.settings import RESOURCE_CLASSES
 from appliance.store import jobs, outbox, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import CommitStatus
@@ -34,8 +36,13 @@ from tests.whole import until
 
 NOW = 1_000
 PLACES = placement.Places(
-    has_docker=True, has_local=False, local_takes_all=False, machine_image="", default_class="medium"
-)  # fmt: skip
+    has_docker=True,
+    has_local=False,
+    local_takes_all=False,
+    machine_image="",
+    default_class="medium",
+    classes=Classes(RESOURCE_CLASSES),
+)
 
 
 @pytest.fixture
