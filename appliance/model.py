@@ -166,6 +166,12 @@ class Project:
         return None if self.git_url is None else public_url(self.git_url)
 
     @property
+    def is_fetched_by_ssh(self) -> bool:
+        """Whether git asks an SSH server for it: `ssh://...`, or `git@host:path`."""
+        scheme, separator, _ = (self.git_url or "").partition("://")
+        return scheme.lower() in ("ssh", "git+ssh", "ssh+git") if separator else ":" in scheme.partition("/")[0]
+
+    @property
     def name(self) -> str:
         """ORG/REPO, as people say it."""
         return f"{self.org}/{self.repo}"

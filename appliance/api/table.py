@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from appliance.api import (
+    additional_keys,
     artifacts,
+    checkout_keys,
     envvars,
     health,
     hooks,
@@ -27,6 +29,8 @@ ROUTES: tuple[Route, ...] = (
     *me.ROUTES,
     *projects.ROUTES,
     *envvars.ROUTES,
+    *checkout_keys.ROUTES,
+    *additional_keys.ROUTES,
     *pipelines.ROUTES,
     *triggers.ROUTES,
     *workflows.ROUTES,

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from typing import TYPE_CHECKING
 
+from appliance.cli import project_keys
 from appliance.cli.place import Store, add_options, store_of
 from appliance.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from appliance.model import Project
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -27,6 +32,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     env.add_argument("variable", metavar="NAME", nargs="?", help="set this one; its value is read from standard input")
     env.add_argument("--remove", action="store_true", help="remove NAME instead")
     _action(env, _env)
+    project_keys.register(actions)
 
 
 def _action(parser: argparse.ArgumentParser, fn: object) -> None:
@@ -78,8 +84,18 @@ def create(store: Store, org: str, repo: str, git_url: str | None, default_branc
             "add a webhook to the repository: content type application/json, just the push event,",
             f"    payload URL {web_url(store)}/hooks/github",
             f"    secret      {secret}",
+            *_checkout_key_lines(store, project),
         ]
-    return [f"created {project.name}", f"start a pipeline: POST /api/v2/project/{project.slug}/pipeline"]
+    return [
+        f"created {project.name}",
+        *_checkout_key_lines(store, project),
+        f"start a pipeline: POST /api/v2/project/{project.slug}/pipeline",
+    ]
+
+
+def _checkout_key_lines(store: Store, project: Project) -> list[str]:
+    """A repository that is fetched over SSH wants a key; over https its URL's login does."""
+    return project_keys.made_checkout_key(store, project) if project.is_fetched_by_ssh else []
 
 
 def hosted_url(store: Store, org: str, repo: str) -> str:

@@ -63,6 +63,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         ),
         "job": ids["held"],
         "name": "SECRET",
+        "fingerprint": "aa:bb",
         "node": "0",
         "step": "0",
         "which": "source",
