@@ -25,7 +25,9 @@ from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
 from appliance.engine.classes import Classes
 from appliance.engine.commands import Commands, LiveNodes
+from appliance.engine.continuation import Continuer
 from appliance.engine.courier import Courier
+from appliance.engine.drafting import Drafter
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.recovery import recover
@@ -177,14 +179,16 @@ async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> Asyn
 
 @asynccontextmanager
 async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) -> AsyncIterator[None]:
-    """Intake, scheduler, courier and janitor at work. One that breaks takes the appliance down: recovery is tested."""
+    """Intake, scheduler, courier and the others at work. One that breaks takes the appliance down: recovery is tested."""
 
     def git_url(project: Project) -> str:
         return project.public_git_url or addresses.git_url(project.org, project.repo)
 
+    drafter = _drafter(core)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_intake(core, git_url).run()),
+            group.create_task(_intake(core, drafter, git_url).run()),
+            group.create_task(_continuer(core, drafter).run()),
             group.create_task(_scheduler(core, _workshop(core, addresses, git_url)).run(resumed)),
             group.create_task(
                 Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
@@ -258,13 +262,28 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
     )
 
 
-def _intake(core: _Core, git_url: Callable[[Project], str]) -> Intake:
+def _drafter(core: _Core) -> Drafter:
+    return Drafter(db=core.db, box=core.box, orbs=lambda project, lock: core.orbs.source(project.org, lock))
+
+
+def _continuer(core: _Core, drafter: Drafter) -> Continuer:
+    return Continuer(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        drafter=drafter,
+        largest=core.settings.integer("git.largest_config"),
+    )
+
+
+def _intake(core: _Core, drafter: Drafter, git_url: Callable[[Project], str]) -> Intake:
     return Intake(
         db=core.db,
         bell=core.bell,
         clock=core.clock,
         providers=core.providers,
-        orbs=lambda project, lock: core.orbs.source(project.org, lock),
+        drafter=drafter,
         git_url=git_url,
         largest_config=core.settings.integer("git.largest_config"),
         patience_s=core.settings.number("git.patience"),

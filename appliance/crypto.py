@@ -23,6 +23,12 @@ class SecretBox:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self._cipher = AESGCM(key)
+        self._key = key
+
+    def derive(self, purpose: str) -> str:
+        """A token of 256 bits that only the holder of the key can work out, the same one for the same purpose."""
+        digest = hmac.new(self._key, b"derive/" + purpose.encode(), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def seal(self, value: str, purpose: str) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)

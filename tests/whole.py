@@ -167,7 +167,7 @@ class Place:
 
 
 def _is_over(seen: Seen) -> bool:
-    return all(job.status.is_done for job in seen.jobs.values())
+    return seen.pipeline.state != "pending" and all(job.status.is_done for job in seen.jobs.values())
 
 
 def settings_for(data: Path, changes: Mapping[str, Value]) -> Settings:

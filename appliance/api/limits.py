@@ -30,7 +30,7 @@ class FailedLogins:
         self._failures: dict[str, deque[float]] = {}
         self.hashing = asyncio.Semaphore(2)  # passwords compared at once: each takes 16 MiB and 50 ms
 
-    def check(self, key: str, limit: int) -> None:
+    def check(self, key: str, limit: int, what: str = "failed logins") -> None:
         """Raises TooMany when `key` failed `limit` times within the last minute."""
         times = self._failures.get(key)
         if times is None:
@@ -39,7 +39,7 @@ class FailedLogins:
         while times and now_s - times[0] > _WINDOW_S:
             times.popleft()
         if len(times) >= limit:
-            raise TooMany("Too many failed logins. Wait a minute and try again.", int(_WINDOW_S))
+            raise TooMany(f"Too many {what}. Wait a minute and try again.", int(_WINDOW_S))
 
     def forget(self, key: str) -> None:
         """Take back the newest failure of `key`: it was none."""

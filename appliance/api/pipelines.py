@@ -15,7 +15,7 @@ from appliance.api.wire import PAGE_SIZE, answer, listing, page_mark, page_token
 from appliance.api.workflows import workflow_wire
 from appliance.errors import BadRequest, NotFound
 from appliance.model import PipelineId, Project, ProjectId, User, Vcs
-from appliance.store import overview, pipelines, projects
+from appliance.store import continuations, overview, pipelines, projects
 from appliance.store.database import Tx
 from appliance.store.overview import Line
 
@@ -110,15 +110,18 @@ async def by_number(request: web.Request) -> web.Response:
 
 
 async def texts(request: web.Request) -> web.Response:
-    """`/pipeline/{id}/config`: the source as read and as compiled."""
+    """`/pipeline/{id}/config`: the source as read and as compiled; of a dynamic pipeline both configs (spec 6.2)."""
     parts, user, wanted = parts_of(request), user_of(request), PipelineId(request.match_info["id"])
 
-    def read(tx: Tx) -> pipelines.Pipeline:
+    def read(tx: Tx) -> dict[str, str]:
         line_for(tx, user, wanted)
-        return pipelines.pipeline(tx, wanted)
+        pipeline, setup = pipelines.pipeline(tx, wanted), continuations.of_pipeline(tx, wanted)
+        found = {"source": pipeline.source, "compiled": pipeline.compiled}
+        if setup is None:
+            return found
+        return {**found, "setup-config": setup.setup_source, "compiled-setup-config": setup.setup_compiled}
 
-    pipeline = await parts.db.read(read)
-    return answer({"source": pipeline.source, "compiled": pipeline.compiled})
+    return answer(await parts.db.read(read))
 
 
 async def values(request: web.Request) -> web.Response:

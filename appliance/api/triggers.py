@@ -29,7 +29,7 @@ async def start(request: web.Request) -> web.Response:
     branch, tag = _text(body, "branch"), _text(body, "tag")
     if branch is not None and tag is not None:
         raise BadRequest("Give branch or tag, not both.")
-    parameters = _parameters(body.get("parameters"))
+    parameters = parameters_in(body.get("parameters"))
     trigger = await _trigger(parts, project, user_of(request), branch, tag, parameters)
     accepted = await parts.commands.accept(trigger)
     if accepted.trigger_id is None:
@@ -79,7 +79,8 @@ def _text(body: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _parameters(value: object) -> dict[str, str | int | bool]:
+def parameters_in(value: object) -> dict[str, str | int | bool]:
+    """Values for pipeline parameters as a body has them. Raises BadRequest past CircleCI's bounds."""
     if value is None:
         return {}
     if not isinstance(value, dict):

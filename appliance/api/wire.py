@@ -83,7 +83,11 @@ async def _in_time() -> AsyncIterator[None]:
 
 async def json_body(request: web.Request, fields: Sequence[str]) -> dict[str, Any]:
     """The JSON object of a request, with no other than `fields`; empty when there is no body."""
-    raw = await read_capped(request, LARGEST_JSON)
+    return fields_of(await read_capped(request, LARGEST_JSON), fields)
+
+
+def fields_of(raw: bytes, fields: Sequence[str]) -> dict[str, Any]:
+    """The JSON object in a body, with no other than `fields`; empty for an empty body. A large one is for a thread."""
     if not raw.strip():
         return {}
     data = parsed(raw)

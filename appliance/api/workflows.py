@@ -43,6 +43,8 @@ def workflow_wire(tx: Tx, workflow: Workflow, line: Line, project: Project) -> d
         "created_at": time_of(workflow.created_at_ms),
         "stopped_at": time_of(workflow.stopped_at_ms),
     }
+    if workflow.is_setup:
+        data["tag"] = "setup"
     if workflow.canceled_by is not None:
         data["canceled_by"] = person(tx, workflow.canceled_by)
     return data

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import moves
+from appliance.engine import continuation, moves, moves_setup
 from appliance.errors import NotFound
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, PipelineId, Trigger, User, WorkflowId
@@ -82,6 +83,20 @@ class Commands:
                 if found is not None or left_s <= 0:
                     return found
                 await listener.wait(min(left_s, 1.0))
+
+    async def continue_pipeline(
+        self, key: str, configuration: str, parameters: Mapping[str, Any], request: str | None = None
+    ) -> None:
+        """Continue a pipeline from its setup phase. What is asked twice as the same `request` is done once.
+
+        Raises NotFound for an unknown key, Conflict for a used or old one, BadRequest for what cannot be a continuation.
+        """
+        given = await continuation.checked(self._db, self._clock, key, configuration, parameters, request)
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(
+            lambda tx: moves_setup.accept_continuation(tx, key, configuration, given, request, now_ms)
+        )
+        self._bell.ring(continuation.TOPIC, *changed.topics())
 
     async def cancel_workflow(self, workflow_id: WorkflowId, user: User) -> None:
         """Cancel every job of a workflow that has not ended. Raises NotFound."""

@@ -13,12 +13,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from appliance import language
 from appliance.bell import Bell
 from appliance.clock import Clock, rfc3339
 from appliance.engine import moves
+from appliance.engine.drafting import CONFIG_PATH, LOCK_PATH, Drafter, errored
 from appliance.errors import DiskFull, StoreError, VcsError
-from appliance.language import plan as plans
 from appliance.model import PipelineId, Project, ProjectId, Trigger, TriggerKind, Vcs
 from appliance.store import pipelines, projects
 from appliance.store.database import Database
@@ -26,8 +25,6 @@ from appliance.vcs.base import Provider
 
 log = logging.getLogger(__name__)
 
-CONFIG_PATH = ".circleci/config.yml"
-LOCK_PATH = ".circleci/orbs.lock"
 _LOOK_S = 5.0
 _PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # between tries to reach a repository; the last one repeats
 _DISK_S = 5.0  # until the next try on a full disk
@@ -51,7 +48,7 @@ class Intake:
         bell: Bell,
         clock: Clock,
         providers: Mapping[Vcs, Provider],
-        orbs: Callable[[Project, str | None], language.OrbSource],
+        drafter: Drafter,
         git_url: Callable[[Project], str],
         largest_config: int,
         patience_s: float,
@@ -60,7 +57,7 @@ class Intake:
         self._bell = bell
         self._clock = clock
         self._providers = providers
-        self._orbs = orbs
+        self._drafter = drafter
         self._git_url = git_url
         self._largest_config = largest_config
         self._patience_s = patience_s
@@ -68,7 +65,6 @@ class Intake:
         self._tries: dict[int, tuple[int, float]] = {}  # how often, since when
         self._not_before: dict[int, float] = {}
         self._busy: set[ProjectId] = set()
-        self._compiling = asyncio.Lock()  # one config at a time: the largest ones take much memory
 
     async def run(self) -> None:
         """Ends only by being cancelled."""
@@ -182,82 +178,25 @@ class Intake:
         pipeline_id = PipelineId(str(uuid.uuid4()))
         values = pipeline_values(project, reading.trigger, pipeline_id, number, self._git_url(project), self._clock.now_ms())
         if reading.source is None:
-            return _errored(pipeline_id, number, values, "config-fetch", _no_config(project, reading.trigger))
-        source = reading.source
-        parameters = dict(reading.trigger.parameters)
-        orbs = self._orbs(project, reading.lock)
-        async with self._compiling:
-            compiled = await asyncio.to_thread(
-                language.compile, source, file=CONFIG_PATH, values=values, parameters=parameters, orbs=orbs
-            )
-        problems = [
-            pipelines.Problem(
-                type="config",
-                kind=str(problem.kind),
-                message=problem.message,
-                line=problem.line,
-                column=problem.column,
-                text=problem.render(source),
-            )
-            for problem in compiled.problems
-        ]
-        plan = compiled.plan
-        missing = _unsupported(plan) if plan is not None else []
-        return moves.Draft(
-            pipeline_id=pipeline_id,
-            number=number,
-            source=source,
-            compiled=await asyncio.to_thread(compiled.process) if plan is not None else "",
+            return errored(pipeline_id, number, values, "config-fetch", _no_config(project, reading.trigger))
+        return await self._drafter.draft(
+            project,
+            pipeline_id,
+            number,
+            reading.source,
             values=values,
-            problems=[*problems, *missing, *(_left_out(plan) if plan is not None else ())],
-            plan=None if missing else plan,
+            parameters=dict(reading.trigger.parameters),
+            lock=reading.lock,
         )
 
     async def _broken(self, project: Project, open_trigger: pipelines.OpenTrigger, kind: str, message: str) -> moves.Draft:
         number = await self._number(open_trigger.id, project)
-        return _errored(PipelineId(str(uuid.uuid4())), number, {}, kind, message)
+        return errored(PipelineId(str(uuid.uuid4())), number, {}, kind, message)
 
 
 def _no_config(project: Project, trigger: Trigger) -> str:
     where = f"on branch {trigger.branch}" if trigger.branch else f"at tag {trigger.tag}"
     return f"config file {CONFIG_PATH} could not be located {where} in repository {project.name}"
-
-
-def _errored(pipeline_id: PipelineId, number: int, values: Mapping[str, object], kind: str, message: str) -> moves.Draft:
-    problem = pipelines.Problem(type=kind, kind="error", message=message, text=message)
-    return moves.Draft(
-        pipeline_id=pipeline_id, number=number, source="", compiled="", values=values, problems=[problem], plan=None
-    )
-
-
-def _unsupported(plan: plans.Plan) -> list[pipelines.Problem]:
-    """What the language knows and the engine does not do yet: said at once, instead of being done wrong."""
-    found = []
-    if plan.is_setup:
-        found.append("setup: true (dynamic config) is not supported by Rondo yet")
-    kinds = {job.type for workflow in plan.workflows for job in workflow.jobs}
-    if kinds & {plans.JobType.LOCK, plans.JobType.UNLOCK}:
-        found.append("serial-group is not supported by Rondo yet")
-    return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
-
-
-def _left_out(plan: plans.Plan) -> list[pipelines.Problem]:
-    """What is left out without making the rest wrong: said on the pipeline, so that nobody waits for it."""
-    jobs = [job for workflow in plan.workflows for job in workflow.jobs]
-    found = [
-        f"the schedule of workflow {workflow.name} does not start it: Rondo does not do schedules yet"
-        for workflow in plan.scheduled
-    ]
-    reruns = [workflow.max_auto_reruns for workflow in plan.workflows]
-    reruns += [step.max_auto_reruns for job in jobs for step in job.steps if isinstance(step, plans.Run)]
-    if any(reruns):
-        found.append("max_auto_reruns has no effect: Rondo does not do automatic reruns yet")
-    found += [
-        f"the release job {job.name} does nothing here and counts as successful"
-        for job in jobs
-        if job.type is plans.JobType.RELEASE
-    ]
-    return [pipelines.Problem(type="config", kind="warning", message=text, text=text) for text in found]
 
 
 _INTEGRATION = {Vcs.GITHUB: "github", Vcs.HOSTED: "", Vcs.GIT: ""}

@@ -27,7 +27,7 @@ from appliance.model import (
     Vcs,
     WorkflowId,
 )
-from appliance.store import jobs, outbox, pipelines, projects
+from appliance.store import continuations, jobs, outbox, pipelines, projects
 from appliance.store.database import Tx
 
 
@@ -72,7 +72,10 @@ def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accep
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A pipeline as intake worked it out. `plan` is None when there are errors among the problems."""
+    """A pipeline as intake worked it out. `plan` is None when there are errors among the problems.
+
+    `key` continues the pipeline when this is a setup config.
+    """
 
     pipeline_id: PipelineId
     number: int
@@ -81,18 +84,20 @@ class Draft:
     values: Mapping[str, object]
     problems: Sequence[pipelines.Problem]
     plan: plans.Plan | None
+    key: str = field(default="", repr=False)
 
 
 def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now_ms: int) -> Changed | None:
     """Turn an open trigger into a pipeline with its workflows and jobs; None when that has happened already."""
     if not pipelines.is_trigger_open(tx, trigger_id):
         return None
+    is_setup = _first_state(draft) is PipelineState.SETUP
     pipeline = pipelines.add_pipeline(
         tx,
         trigger,
-        state=PipelineState.ERRORED if draft.plan is None else PipelineState.CREATED,
-        source=draft.source,
-        compiled=draft.compiled,
+        state=_first_state(draft),
+        source="" if is_setup else draft.source,
+        compiled="" if is_setup else draft.compiled,
         values=draft.values,
         problems=draft.problems,
         now_ms=now_ms,
@@ -100,17 +105,37 @@ def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now
         pipeline_id=draft.pipeline_id,
     )
     changed = Changed(project=trigger.project_id, pipeline=pipeline.id)
-    if draft.plan is None:
-        _tell_forge_of_errors(tx, pipeline, now_ms)
-    for workflow in draft.plan.workflows if draft.plan else ():
-        _add_workflow(tx, pipeline, workflow, changed, now_ms)
+    if is_setup:
+        key, source, compiled = draft.key, draft.source, draft.compiled
+        continuations.add(tx, pipeline.id, key=key, source=source, compiled=compiled, now_ms=now_ms)
+    add_workflows(tx, pipeline, draft, changed, now_ms)
     pipelines.close_trigger(tx, trigger_id, pipeline.id)
     return changed
 
 
-def _add_workflow(tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, changed: Changed, now_ms: int) -> None:
+def _first_state(draft: Draft) -> PipelineState:
+    """A setup config of which nothing runs on this branch will never be continued: its pipeline is ready as it is."""
+    if draft.plan is None:
+        return PipelineState.ERRORED
+    return PipelineState.SETUP if draft.plan.is_setup and draft.plan.workflows else PipelineState.CREATED
+
+
+def add_workflows(tx: Tx, pipeline: pipelines.Pipeline, draft: Draft, changed: Changed, now_ms: int) -> None:
+    """Give a pipeline the workflows of its draft, their first jobs ready to run; or tell the forge why there are none."""
+    if draft.plan is None:
+        _tell_forge_of_errors(tx, pipeline, draft.problems, now_ms)
+        return
+    for workflow in draft.plan.workflows:
+        _add_workflow(tx, pipeline, workflow, changed, now_ms, is_setup=draft.plan.is_setup)
+
+
+def _add_workflow(
+    tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, changed: Changed, now_ms: int, *, is_setup: bool
+) -> None:
     trigger = pipeline.trigger
-    workflow_id = pipelines.add_workflow(tx, pipeline.id, plan.name, trigger.actor, now_ms, trigger.actor_id)
+    workflow_id = pipelines.add_workflow(
+        tx, pipeline.id, plan.name, trigger.actor, now_ms, trigger.actor_id, is_setup=is_setup
+    )
     changed.workflows.add(workflow_id)
     for position, job in enumerate(plan.jobs):
         changed.jobs.add(jobs.add(tx, workflow_id, pipeline.project_id, position, job, JobStatus.BLOCKED, now_ms))
@@ -308,11 +333,11 @@ def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str
     _post_status(tx, project, revision, name, said, path, now_ms)
 
 
-def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, now_ms: int) -> None:
+def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, problems: Sequence[pipelines.Problem], now_ms: int) -> None:
     """No job will ever speak for an errored pipeline, so it speaks for itself."""
     project = projects.by_id(tx, pipeline.project_id)
     if _hears_statuses(tx, project):
-        errors = [problem.message for problem in pipeline.problems if problem.kind == "error"]
+        errors = [problem.message for problem in problems if problem.kind == "error"]
         said = ("error", errors[0] if errors else "The config has errors")
         _post_status(tx, project, pipeline.trigger.revision, "config", said, _path(project, pipeline.number), now_ms)
 

@@ -14,7 +14,7 @@ from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, Vcs
-from appliance.store import contexts, jobs, pipelines, projects
+from appliance.store import contexts, continuations, jobs, pipelines, projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
 
@@ -74,6 +74,9 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
     if may_have_secrets:
         # A later context overrides an earlier one, and any of them the project (spec 1.13).
         secrets = {**projects.secrets(tx, box, job.project_id), **contexts.variables(tx, box, plan.contexts)}
+    if workflow.is_setup:
+        # Of forks too: it opens nothing but the pipeline's own second half. A secret, so that no log shows it.
+        secrets = {**secrets, continuations.KEY_NAME: continuations.key_of(box, pipeline.id)}
     return Facts(
         project=projects.by_id(tx, job.project_id),
         pipeline=pipeline,

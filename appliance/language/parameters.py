@@ -228,12 +228,26 @@ def pipeline_parameters(work: Compilation, node: Node | None, given: Mapping[str
             message = f"The pipeline parameter {name} has no default, and the trigger gave it no value."
             work.problems.error(parameter.at, "no-default", message, expected="`default:`")
         found[name] = value or Unknown(parameter.at.file, parameter.at.line, parameter.at.column)
+    _check_given(work, parameters, given, root)
+    return found
+
+
+def check_arguments(
+    work: Compilation, parameters: Mapping[str, Parameter], given: Mapping[str, object], root: Placed
+) -> None:
+    """Report what a trigger may not give to a config that declares `parameters`, and nothing else."""
+    for name, value in given.items():
+        if name in parameters:
+            _given(work, parameters[name], value)
+    _check_given(work, parameters, given, root)
+
+
+def _check_given(work: Compilation, parameters: Mapping[str, Parameter], given: Mapping[str, object], root: Placed) -> None:
     for name in given:
         if name not in parameters:
             message = f"Unexpected argument(s): {name}. The config declares no such pipeline parameter."
             work.problems.error(root, "unexpected-argument", message, word=name, choices=parameters)
     _check_amount(work, given, root)
-    return found
 
 
 def _pipeline_default(work: Compilation, parameter: Parameter) -> Node:

@@ -19,12 +19,19 @@ from appliance.pages.graph import Drawing, draw
 from appliance.pages.links import pipeline_path, pipelines_path, project_path
 from appliance.pages.pipelines import overall_status
 from appliance.pages.render import back_to, page
-from appliance.store import jobs, overview, pipelines, projects
+from appliance.store import continuations, jobs, overview, pipelines, projects
 from appliance.store.database import Tx
 from appliance.store.overview import Chip, Line
 from appliance.store.pipelines import Pipeline
 
 _LONGEST_SHOWN = 200_000
+_TITLES = {"source": "Config as pushed", "compiled": "Config as compiled"}
+_TITLES_OF_TWO = {
+    "setup": "Setup config as pushed",
+    "compiled-setup": "Setup config as compiled",
+    "source": "Config it was continued with",
+    "compiled": "That config as compiled",
+}
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,24 @@ class Drawn:
 async def show(request: web.Request) -> web.Response:
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
 
-    def read(tx: Tx) -> tuple[Line, Pipeline, list[Drawn]]:
+    def read(tx: Tx) -> tuple[Line, Mapping[str, str], list[Drawn]]:
         line = overview.line_by_number(tx, project.id, number)
         chips = overview.chips(tx, [line.id])[line.id]
         found = overview.job_chips(tx, [chip.id for chip in chips])
-        return line, pipelines.pipeline(tx, line.id), [Drawn(chip, draw(found[chip.id])) for chip in chips]
+        return line, _texts(tx, pipelines.pipeline(tx, line.id)), [Drawn(chip, draw(found[chip.id])) for chip in chips]
 
-    line, pipeline, workflows = await parts.db.read(read)
-    return await page(request, "pipeline.html", _values(project, line, pipeline, workflows))
+    line, texts, workflows = await parts.db.read(read)
+    return await page(request, "pipeline.html", _values(project, line, texts, workflows))
 
 
-def _values(project: Project, line: Line, pipeline: Pipeline, workflows: list[Drawn]) -> Mapping[str, Any]:
+def _texts(tx: Tx, pipeline: Pipeline) -> dict[str, str]:
+    """The configs of a pipeline: as read and as compiled, and before them those of its setup phase, if it has one."""
+    setup = continuations.of_pipeline(tx, pipeline.id)
+    first = {} if setup is None else {"setup": setup.setup_source, "compiled-setup": setup.setup_compiled}
+    return {**first, "source": pipeline.source, "compiled": pipeline.compiled}
+
+
+def _values(project: Project, line: Line, texts: Mapping[str, str], workflows: list[Drawn]) -> Mapping[str, Any]:
     return {
         "project": project,
         "line": line,
@@ -62,20 +76,16 @@ def _values(project: Project, line: Line, pipeline: Pipeline, workflows: list[Dr
         "project_path": project_path(project),
         "pipelines_path": pipelines_path(project),
         "branch_path": pipelines_path(project, line.trigger.branch) if line.trigger.branch is not None else None,
-        "texts": {
-            name: text[:_LONGEST_SHOWN]
-            for name, text in (("source", pipeline.source), ("compiled", pipeline.compiled))
-            if text
-        },
+        "texts": {name: text[:_LONGEST_SHOWN] for name, text in texts.items() if text},
+        "titles": _TITLES_OF_TWO if "setup" in texts else _TITLES,
     }
 
 
 async def text(request: web.Request) -> web.Response:
-    """The whole config as plain text, as read or as compiled."""
+    """The whole config as plain text, as read or as compiled, of the setup phase or of what came after."""
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
-    pipeline = await parts.db.read(lambda tx: pipelines.pipeline_by_number(tx, project.id, number))
-    body = pipeline.compiled if request.match_info["which"] == "compiled" else pipeline.source
-    return web.Response(text=body, content_type="text/plain")
+    texts = await parts.db.read(lambda tx: _texts(tx, pipelines.pipeline_by_number(tx, project.id, number)))
+    return web.Response(text=texts.get(request.match_info["which"], ""), content_type="text/plain")
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -113,7 +123,7 @@ def _path_of(tx: Tx, workflow_id: WorkflowId) -> str:
 
 ROUTES = (
     Route("GET", f"/pipelines/{SLUG}/{NUMBER}", show, Policy.USER),
-    Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled}}", text, Policy.USER),
+    Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled|setup|compiled-setup}}", text, Policy.USER),
     Route("POST", "/workflows/{id}/cancel", cancel, Policy.FORM),
     Route("POST", "/approvals/{id}", approve, Policy.FORM),
 )

@@ -51,8 +51,12 @@ class Row:
 
 
 def overall_status(state: str, workflows: Sequence[Chip]) -> str:
-    """One word for a pipeline: of the newest run of each workflow, the one a person should hear first."""
-    if state != "created":
+    """One word for a pipeline: of the newest run of each workflow, the one a person should hear first.
+
+    Of one whose setup workflow ended without continuing it, that workflow's.
+    """
+    has_stopped_in_setup = state == "setup" and all(chip.status.is_done for chip in workflows)
+    if state != "created" and not has_stopped_in_setup:
         return state
     newest = {chip.name: chip.status for chip in workflows}
     order = ("running", "failing", "on_hold", "queued", "error", "failed", "unauthorized", "canceled", "success")

@@ -16,7 +16,7 @@ from appliance.store.database import Database, Tx
 
 _MOST_LINES = 50
 _LOOK_AGAIN_S = 2.0
-_ENDED = (PipelineState.CREATED, PipelineState.ERRORED)
+_ENDED = (PipelineState.CREATED, PipelineState.ERRORED, PipelineState.SETUP)  # setup: nobody has continued it
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,9 @@ def progress_of(tx: Tx, pipeline_id: PipelineId) -> Progress:
         if workflow.status.is_done:
             lines[f"workflow:{workflow.id}"] = f"workflow {workflow.name}: {workflow.status}"
     is_done = pipeline.state in _ENDED and all(workflow.status.is_done for workflow in workflows)
+    if workflows and pipeline.state is PipelineState.ERRORED:
+        errors = [problem.text or problem.message for problem in pipeline.problems if problem.kind == "error"]
+        lines |= {f"error:{number}": line for number, line in enumerate("\n".join(errors).splitlines()[:_MOST_LINES])}
     if is_done and not workflows and pipeline.state is PipelineState.CREATED:
         lines["none"] = "no workflow has anything to do for this push"
     return Progress(lines, frozenset(topics), is_done)

@@ -58,6 +58,7 @@ class Chip:
     pipeline_id: PipelineId
     name: str
     status: WorkflowStatus
+    is_setup: bool
     created_at_ms: int
     stopped_at_ms: int | None
 
@@ -88,7 +89,7 @@ OF_ALL = f"SELECT {_LINE} FROM pipelines WHERE 1{_AFTER}{_NEWEST}"
 OF_PROJECT = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project{_AFTER}{_NEWEST}"
 OF_BRANCH = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project AND branch = :branch{_AFTER}{_NEWEST}"
 CHIPS = (
-    "SELECT id, pipeline_id, name, status, created_at_ms, stopped_at_ms FROM workflows"
+    "SELECT id, pipeline_id, name, status, is_setup, created_at_ms, stopped_at_ms FROM workflows"
     " WHERE pipeline_id IN (SELECT value FROM json_each(:pipelines)) ORDER BY pipeline_id, created_at_ms, rowid"
 )
 JOB_CHIPS = (
@@ -188,6 +189,7 @@ def chips(tx: Tx, pipeline_ids: Sequence[PipelineId]) -> dict[PipelineId, list[C
                 pipeline_id=PipelineId(row["pipeline_id"]),
                 name=row["name"],
                 status=WorkflowStatus(row["status"]),
+                is_setup=bool(row["is_setup"]),
                 created_at_ms=row["created_at_ms"],
                 stopped_at_ms=row["stopped_at_ms"],
             )

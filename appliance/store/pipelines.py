@@ -66,6 +66,7 @@ class Workflow:
     started_by: str
     actor_id: UserId | None  # whose rights its jobs have; None: nobody's whom we know
     canceled_by: str | None
+    is_setup: bool
     created_at_ms: int
     stopped_at_ms: int | None
 
@@ -207,6 +208,31 @@ def add_pipeline(
     return pipeline
 
 
+def set_config(
+    tx: Tx,
+    pipeline_id: PipelineId,
+    state: PipelineState,
+    *,
+    source: str,
+    compiled: str,
+    problems: Sequence[Problem],
+    now_ms: int,
+) -> None:
+    """Give a pipeline the config it is continued with; `problems` are then all of them, those of its setup too."""
+    tx.execute(
+        "UPDATE pipelines SET state = :state, source = :source, compiled = :compiled, problems = :problems,"
+        " updated_at_ms = :now WHERE id = :id",
+        {
+            "id": pipeline_id,
+            "state": state,
+            "source": source,
+            "compiled": compiled,
+            "problems": json.dumps([asdict(problem) for problem in problems]),
+            "now": now_ms,
+        },
+    )
+
+
 def next_number(tx: Tx, project_id: ProjectId) -> int:
     """Take the next pipeline number of a project."""
     row = tx.execute(
@@ -262,13 +288,23 @@ def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
 
 
 def add_workflow(
-    tx: Tx, pipeline_id: PipelineId, name: str, started_by: str, now_ms: int, actor_id: UserId | None = None
+    tx: Tx,
+    pipeline_id: PipelineId,
+    name: str,
+    started_by: str,
+    now_ms: int,
+    actor_id: UserId | None = None,
+    *,
+    is_setup: bool = False,
 ) -> WorkflowId:
-    """Make a workflow. `actor_id`: whose rights its jobs have, of who triggered or reran it; None has the least."""
+    """Make a workflow. `actor_id`: whose rights its jobs have, of who triggered or reran it; None has the least.
+
+    `is_setup`: its jobs are given the key that continues the pipeline.
+    """
     workflow_id = WorkflowId(str(uuid.uuid4()))
     tx.execute(
-        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, actor_id, created_at_ms)"
-        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :actor, :now)",
+        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, actor_id, is_setup, created_at_ms)"
+        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :actor, :is_setup, :now)",
         {
             "id": workflow_id,
             "pipeline": pipeline_id,
@@ -276,6 +312,7 @@ def add_workflow(
             "workspace": str(uuid.uuid4()),
             "by": started_by,
             "actor": actor_id,
+            "is_setup": is_setup,
             "now": now_ms,
         },
     )
@@ -292,6 +329,7 @@ def _workflow(row: sqlite3.Row) -> Workflow:
         started_by=row["started_by"],
         actor_id=row["actor_id"],
         canceled_by=row["canceled_by"],
+        is_setup=bool(row["is_setup"]),
         created_at_ms=row["created_at_ms"],
         stopped_at_ms=row["stopped_at_ms"],
     )

@@ -18,6 +18,7 @@ from tests.web.world import World, approval, job, serving_world, workflow
 OPEN = {
     ("GET", "/health"),
     ("HEAD", "/health"),
+    ("POST", "/api/v2/pipeline/continue"),
     ("POST", "/hooks/github"),
     ("POST", "/hooks/github/{org}/{repo}"),
     ("GET", "/login"),

@@ -16,6 +16,7 @@ from appliance.engine import moves, placement
 from appliance.engine.classes import Classes
 from appliance.engine.commands import LiveNodes
 from appliance.engine.courier import Courier
+from appliance.engine.drafting import Drafter
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.runner import run_node
@@ -25,6 +26,7 @@ from appliance.errors import SandboxError, VcsError
 from appliance.executors.fake import FakeExecutor, FakeNode
 from appliance.language import plan as plans
 from appliance.model import Commit, JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.orbs import Mirror
 from appliance.settings import RESOURCE_CLASSES
 from appliance.store import jobs, outbox, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
@@ -258,7 +260,7 @@ async def test_a_repository_that_is_slow_to_fetch_holds_up_no_other_project(tmp_
         bell=Bell(),
         clock=FakeClock(NOW),
         providers={Vcs.GIT: SlowForge(tmp_path)},
-        orbs=lambda project, lock: None,  # type: ignore[arg-type,return-value]
+        drafter=Drafter(db=db, box=SecretBox(bytes(32)), orbs=lambda project, lock: Mirror(tmp_path)),
         git_url=lambda project: "",
         largest_config=1 << 20,
         patience_s=1,

@@ -1,0 +1,116 @@
+"""From a config's text to the draft of a pipeline: compiled in a thread, with all that there is to say about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from appliance import language
+from appliance.crypto import SecretBox
+from appliance.engine import moves
+from appliance.language import plan as plans
+from appliance.model import PipelineId, Project
+from appliance.store import continuations, pipelines, projects
+from appliance.store.database import Database
+
+CONFIG_PATH = ".circleci/config.yml"
+LOCK_PATH = ".circleci/orbs.lock"
+
+
+class Drafter:
+    def __init__(self, *, db: Database, box: SecretBox, orbs: Callable[[Project, str | None], language.OrbSource]) -> None:
+        self._db = db
+        self._box = box
+        self._orbs = orbs
+        self._compiling = asyncio.Lock()  # one config at a time: the largest ones take much memory
+
+    async def draft(
+        self,
+        project: Project,
+        pipeline_id: PipelineId,
+        number: int,
+        source: str,
+        *,
+        values: Mapping[str, object],
+        parameters: Mapping[str, object],
+        lock: str | None,
+        is_continuation: bool = False,
+    ) -> moves.Draft:
+        """Compile `source`. `lock` is the text of the orbs' lock file, where there is one."""
+        flags = await self._db.read(lambda tx: projects.flags(tx, project.id))
+        async with self._compiling:
+            compiled = await asyncio.to_thread(
+                language.compile,
+                source,
+                file="continuation" if is_continuation else CONFIG_PATH,
+                values=values,
+                parameters=parameters,
+                orbs=self._orbs(project, lock),
+                options=language.Options(is_continuation=is_continuation),
+            )
+        plan = compiled.plan
+        missing = _unsupported(plan, flags.setup_workflows) if plan is not None else []
+        return moves.Draft(
+            pipeline_id=pipeline_id,
+            number=number,
+            source=source,
+            compiled=await asyncio.to_thread(compiled.process) if plan is not None else "",
+            values=values,
+            problems=[*_problems(compiled, source), *missing, *(_left_out(plan) if plan is not None else ())],
+            plan=None if missing else plan,
+            key=continuations.key_of(self._box, pipeline_id),
+        )
+
+
+def _problems(compiled: language.Compiled, source: str) -> list[pipelines.Problem]:
+    return [
+        pipelines.Problem(
+            type="config",
+            kind=str(problem.kind),
+            message=problem.message,
+            line=problem.line,
+            column=problem.column,
+            text=problem.render(source),
+        )
+        for problem in compiled.problems
+    ]
+
+
+def errored(
+    pipeline_id: PipelineId, number: int, values: Mapping[str, object], kind: str, message: str, source: str = ""
+) -> moves.Draft:
+    """The draft of a pipeline whose config never came to be compiled."""
+    problem = pipelines.Problem(type=kind, kind="error", message=message, text=message)
+    return moves.Draft(
+        pipeline_id=pipeline_id, number=number, source=source, compiled="", values=values, problems=[problem], plan=None
+    )
+
+
+def _unsupported(plan: plans.Plan, may_set_up: bool) -> list[pipelines.Problem]:
+    """What the engine does not do, or not for this project: said at once, instead of being done wrong."""
+    found = []
+    if plan.is_setup and not may_set_up:
+        found.append("this is a setup config, and setup workflows are switched off in the settings of the project")
+    kinds = {job.type for workflow in plan.workflows for job in workflow.jobs}
+    if kinds & {plans.JobType.LOCK, plans.JobType.UNLOCK}:
+        found.append("serial-group is not supported by Rondo yet")
+    return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
+
+
+def _left_out(plan: plans.Plan) -> list[pipelines.Problem]:
+    """What is left out without making the rest wrong: said on the pipeline, so that nobody waits for it."""
+    jobs = [job for workflow in plan.workflows for job in workflow.jobs]
+    found = [
+        f"the schedule of workflow {workflow.name} does not start it: Rondo does not do schedules yet"
+        for workflow in plan.scheduled
+    ]
+    reruns = [workflow.max_auto_reruns for workflow in plan.workflows]
+    reruns += [step.max_auto_reruns for job in jobs for step in job.steps if isinstance(step, plans.Run)]
+    if any(reruns):
+        found.append("max_auto_reruns has no effect: Rondo does not do automatic reruns yet")
+    found += [
+        f"the release job {job.name} does nothing here and counts as successful"
+        for job in jobs
+        if job.type is plans.JobType.RELEASE
+    ]
+    return [pipelines.Problem(type="config", kind="warning", message=text, text=text) for text in found]
