@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 
 from appliance.cli.place import add_options, store_of
-from appliance.errors import BadRequest
+from appliance.errors import NotFound
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,6 +25,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     variable.add_argument("variable", metavar="NAME")
     variable.add_argument("--remove", action="store_true")
     _action(variable, _env)
+    restrict = actions.add_parser("restrict", help="say who may use a context; without more, list what is said")
+    restrict.add_argument("name", metavar="CONTEXT")
+    kinds = restrict.add_mutually_exclusive_group()
+    kinds.add_argument("--project", metavar="ORG/REPO", help="jobs of this project (of these: may be repeated)")
+    kinds.add_argument("--group", choices=("members", "admins"), help="what runs for users, for administrators")
+    kinds.add_argument("--user", metavar="NAME", help="what runs for this user")
+    kinds.add_argument("--expression", metavar="EXPR", help="""where this holds: 'pipeline.git.branch == "main"'""")
+    kinds.add_argument("--remove", metavar="ID", help="lift a restriction")
+    _action(restrict, _restrict)
 
 
 def _action(parser: argparse.ArgumentParser, fn: object) -> None:
@@ -62,16 +70,46 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _restrict(args: argparse.Namespace) -> int:
+    from appliance.engine.rights import check_expression
+    from appliance.store import contexts, people, projects, restrictions
+    from appliance.store.database import Tx
+    from appliance.store.restrictions import Type
+
+    def change(tx: Tx) -> None:
+        context = contexts.find(tx, args.name)
+        if args.remove is not None:
+            if not restrictions.remove(tx, context.id, args.remove):
+                raise NotFound(f"the context {args.name} has no restriction {args.remove}")
+        elif args.project is not None:
+            restrictions.add(tx, context.id, Type.PROJECT, projects.find(tx, args.project).id, store.now_ms)
+        elif args.group is not None:
+            group = restrictions.ADMINS if args.group == "admins" else restrictions.ALL_MEMBERS
+            restrictions.add(tx, context.id, Type.GROUP, group, store.now_ms)
+        elif args.user is not None:
+            restrictions.add(tx, context.id, Type.GROUP, people.by_name(tx, args.user).id, store.now_ms)
+        elif args.expression is not None:
+            check_expression(args.expression)
+            restrictions.add(tx, context.id, Type.EXPRESSION, args.expression, store.now_ms)
+
+    with store_of(args) as store:
+        store.write(change)
+        for one in restrictions.of_context(store.tx, contexts.find(store.tx, args.name).id):
+            print(f"{one.id}  {one.type}  {one.name or one.value}")
+    return 0
+
+
 def _env(args: argparse.Namespace) -> int:
     from appliance.store import contexts
+    from appliance.store.variables import check
 
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", args.variable):
-        raise BadRequest(f"{args.variable} is not a name for an environment variable")
     with store_of(args) as store:
         context = contexts.find(store.tx, args.name)
         if args.remove:
-            store.write(lambda tx: contexts.remove_variable(tx, context.id, args.variable))
+            if not store.write(lambda tx: contexts.remove_variable(tx, context.id, args.variable)):
+                raise NotFound(f"the context {args.name} has no variable {args.variable}")
             return 0
+        check(args.variable, "", 0)  # before a value is asked for
         if sys.stdin.isatty():
             print(f"value of {args.variable}, end with Ctrl-D:", file=sys.stderr)
         value = sys.stdin.read().removesuffix("\n")

@@ -30,8 +30,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     env = actions.add_parser("env", help="set, list or remove environment variables")
     env.add_argument("name", metavar="ORG/REPO")
     env.add_argument("variable", metavar="NAME", nargs="?", help="set this one; its value is read from standard input")
-    env.add_argument("--remove", action="store_true", help="remove NAME instead")
+    env.add_argument("--remove", metavar="NAME", nargs="?", const=True, help="remove this one, or the one named before")
     _action(env, _env)
+    show = actions.add_parser("show", help="show a project and its settings")
+    show.add_argument("name", metavar="ORG/REPO")
+    _action(show, _show)
+    change = actions.add_parser("set", help="change a setting of a project")
+    change.add_argument("name", metavar="ORG/REPO")
+    change.add_argument("flag", metavar="SETTING", help="as `rondo project show` names it")
+    change.add_argument("value", metavar="on|off", nargs="*", help="for pr_only_branch_overrides: regular expressions")
+    _action(change, _set)
     project_keys.register(actions)
 
 
@@ -57,6 +65,7 @@ def create(store: Store, org: str, repo: str, git_url: str | None, default_branc
 
     from appliance.model import Vcs
     from appliance.store import projects
+    from appliance.store.database import Tx
     from appliance.vcs.client import Git
     from appliance.vcs.hosted import Hosted
 
@@ -64,14 +73,18 @@ def create(store: Store, org: str, repo: str, git_url: str | None, default_branc
         vcs, git_url = Vcs.GITHUB, git_url or f"https://github.com/{org}/{repo}.git"
     else:
         vcs = Vcs.GIT if git_url else Vcs.HOSTED
-    project = store.write(
-        lambda tx: projects.add(
+    hosted = Hosted(Git(), store.data)
+
+    def add(tx: Tx) -> Project:
+        made = projects.add(
             tx, org=org, repo=repo, vcs=vcs, git_url=git_url, default_branch=default_branch, now_ms=store.now_ms
         )
-    )
+        if vcs is Vcs.HOSTED:
+            asyncio.run(hosted.create(made))  # in the transaction: a name that no folder can have leaves no row behind
+        return made
+
+    project = store.write(add)
     if vcs is Vcs.HOSTED:
-        hosted = Hosted(Git(), store.data)
-        asyncio.run(hosted.create(project))
         store.give_back(hosted.folder_of(project))
         return [f"created {project.name}", f"push to it: git push {hosted_url(store, org, repo)} {default_branch}"]
     if vcs is Vcs.GITHUB:
@@ -118,23 +131,61 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _env(args: argparse.Namespace) -> int:
+def _show(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from appliance.store import projects
 
     with store_of(args) as store:
         project = projects.find(store.tx, args.name)
-        if args.variable is None:
-            for name in projects.secrets(store.tx, store.box, project.id):
-                print(name)
+        flags = projects.flags(store.tx, project.id)
+        print(f"{project.name}  {project.git_url or hosted_url(store, project.org, project.repo)}")
+        for name, value in asdict(flags).items():
+            print(f"    {name:30} {(' '.join(value) or '-') if isinstance(value, tuple) else 'on' if value else 'off'}")
+    return 0
+
+
+def _set(args: argparse.Namespace) -> int:
+    from appliance.engine import flags
+    from appliance.store import projects
+    from appliance.store.database import Tx
+
+    def change(tx: Tx) -> None:
+        project = projects.find(tx, args.name)
+        value: object = args.value
+        if args.flag != "pr_only_branch_overrides":
+            if len(args.value) != 1 or args.value[0] not in ("on", "off"):
+                raise BadRequest(f"rondo project set {args.name} {args.flag} on|off")
+            value = args.value[0] == "on"
+        flags.change(tx, project.id, {args.flag: value})
+
+    with store_of(args) as store:
+        store.write(change)
+    return 0
+
+
+def _env(args: argparse.Namespace) -> int:
+    from appliance.store import projects
+    from appliance.store.variables import check
+
+    is_removal, name = args.remove is not None, args.remove if isinstance(args.remove, str) else args.variable
+    if isinstance(args.remove, str) and args.variable is not None:
+        raise BadRequest("name one variable to remove")
+    with store_of(args) as store:
+        project = projects.find(store.tx, args.name)
+        if is_removal and name is None:
+            raise BadRequest("which variable? rondo project env ORG/REPO --remove NAME")
+        if name is None:
+            for known in projects.secrets(store.tx, store.box, project.id):
+                print(known)
             return 0
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", args.variable):
-            raise BadRequest(f"{args.variable} is not a name for an environment variable")
-        if args.remove:
-            if not store.write(lambda tx: projects.remove_secret(tx, project.id, args.variable)):
-                raise NotFound(f"{project.name} has no variable {args.variable}")
+        if is_removal:
+            if not store.write(lambda tx: projects.remove_secret(tx, project.id, name)):
+                raise NotFound(f"{project.name} has no variable {name}")
             return 0
+        check(name, "", 0)  # before a value is asked for
         if sys.stdin.isatty():
-            print(f"value of {args.variable}, end with Ctrl-D:", file=sys.stderr)
+            print(f"value of {name}, end with Ctrl-D:", file=sys.stderr)
         value = sys.stdin.read().removesuffix("\n")
-        store.write(lambda tx: projects.set_secret(tx, store.box, project.id, args.variable, value, store.now_ms))
+        store.write(lambda tx: projects.set_secret(tx, store.box, project.id, name, value, store.now_ms))
     return 0

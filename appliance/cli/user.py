@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli.place import Store, add_options, store_of
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from appliance.store.people import SshKey
@@ -38,6 +38,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action = actions.add_parser(name, help=text)
         action.add_argument("name", metavar="NAME")
         _action(action, fn)
+    link = actions.add_parser("link", help="say who a user is on GitHub: what their pushes there start has their rights")
+    link.add_argument("name", metavar="NAME")
+    link.add_argument("login", metavar="github:LOGIN")
+    link.add_argument("--remove", action="store_true", help="take it back")
+    _action(link, _link)
 
 
 def _action(parser: argparse.ArgumentParser, fn: object) -> None:
@@ -96,6 +101,28 @@ def _list(args: argparse.Namespace) -> int:
             print(f"{user.name}{' (admin)' if user.is_admin else ''}")
             for key in people.keys_of(store.tx, user.id):
                 print(f"    {key.fingerprint}")
+            for login in people.logins_of(store.tx, user.id):
+                print(f"    {login}")
+    return 0
+
+
+def _link(args: argparse.Namespace) -> int:
+    from appliance.store import people
+    from appliance.store.database import Tx
+
+    forge, _, login = args.login.partition(":")
+    if forge != "github" or not login:
+        raise BadRequest("say github:LOGIN")
+
+    def link(tx: Tx) -> None:
+        user = people.by_name(tx, args.name)
+        if not args.remove:
+            people.link(tx, user.id, forge, login, store.now_ms)
+        elif not people.unlink(tx, user.id, forge, login):
+            raise NotFound(f"{args.name} is not linked to {args.login}")
+
+    with store_of(args) as store:
+        store.write(link)
     return 0
 
 

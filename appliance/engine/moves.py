@@ -236,6 +236,18 @@ def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Change
     return changed
 
 
+def deny_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
+    """End a job that may not have one of its contexts. Where some nodes of it run already, only the others end."""
+    job = jobs.by_id(tx, job_id)
+    if job.status is not JobStatus.NOT_RUNNING:
+        return fail_waiting_job(tx, job_id, message, now_ms)
+    changed = _changed_by(tx, job)
+    _end_nodes(tx, job_id, NodeStatus.CANCELED, now_ms)
+    _set_job(tx, job, JobStatus.UNAUTHORIZED, now_ms, message)
+    _settle(tx, job.workflow_id, changed, now_ms)
+    return changed
+
+
 def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
     """Say on a waiting job why it waits; None when it says so already."""
     job = jobs.by_id(tx, job_id)

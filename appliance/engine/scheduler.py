@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import classes, moves, placement
+from appliance.engine import admission, classes, moves, placement
 from appliance.errors import DiskFull
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
@@ -113,8 +113,11 @@ class Scheduler:
 
     async def _placed(self, job: jobs.Job) -> placement.Placement | None:
         """Where a job goes; one that can go nowhere ends here with the reason."""
-        plan, missing = await self._db.read(lambda tx: _wishes(tx, job.id))
+        plan, missing, denied = await self._db.read(lambda tx: _wishes(tx, job.id))
         placed = placement.place(plan, self._places)
+        if denied:
+            await self._deny(job, denied)
+            return None
         if isinstance(placed, placement.Placement) and not missing:
             return placed
         reason = placed if isinstance(placed, str) else f"there is no context {', '.join(missing)}"
@@ -122,6 +125,12 @@ class Scheduler:
         changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job.id, reason, now_ms))
         self._bell.ring("work", "outbox", *changed.topics())
         return None
+
+    async def _deny(self, job: jobs.Job, why: str) -> None:
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves.deny_job(tx, job.id, why, now_ms))
+        self._bell.ring("work", "outbox", *changed.topics())
+        log.info("job unauthorized", extra={"job": job.number, "why": why})
 
     async def _trouble(self, executor: str) -> str | None:
         try:
@@ -171,10 +180,13 @@ class Scheduler:
         now_ms = self._clock.now_ms()
 
         def claim(tx: Tx) -> moves.Changed | None:
+            plan = jobs.plan_of(tx, job.id)
+            if admission.why_denied(tx, job.id, plan):
+                return None  # since it was placed: the next look says so
             wanted = moves.Claim(
                 job=job,
                 index=node.index,
-                plan=jobs.plan_of(tx, job.id),
+                plan=plan,
                 executor=placed.executor,
                 cpus=cpus,
                 memory_bytes=memory,
@@ -200,7 +212,9 @@ class Scheduler:
             self._bell.ring("work")
 
 
-def _wishes(tx: Tx, job_id: JobId) -> tuple[plans.Job, list[str]]:
-    """A job's plan, and the contexts that it names and nobody has made."""
+def _wishes(tx: Tx, job_id: JobId) -> tuple[plans.Job, list[str], str]:
+    """A job's plan, the contexts that it names and nobody has made, and why it may not have one of the others."""
     plan = jobs.plan_of(tx, job_id)
-    return plan, contexts.missing(tx, plan.contexts) if plan.contexts else []
+    if not plan.contexts:
+        return plan, [], ""
+    return plan, contexts.missing(tx, plan.contexts), admission.why_denied(tx, job_id, plan)

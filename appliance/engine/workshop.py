@@ -73,7 +73,7 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
     may_have_secrets = rights.may_have_secrets(pipeline, projects.flags(tx, job.project_id))
     if may_have_secrets:
         # A later context overrides an earlier one, and any of them the project (spec 1.13).
-        secrets = {**projects.secrets(tx, box, job.project_id), **contexts.variables(tx, box, plan.contexts)}
+        secrets = {**projects.secrets(tx, box, job.project_id), **contexts.values(tx, box, plan.contexts)}
     if workflow.is_setup:
         # Of forks too: it opens nothing but the pipeline's own second half. A secret, so that no log shows it.
         secrets = {**secrets, continuations.KEY_NAME: continuations.key_of(box, pipeline.id)}

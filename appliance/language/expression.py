@@ -325,6 +325,21 @@ def is_truthy(value: Value) -> bool:
     return value is not False and value is not UNDEFINED
 
 
+def names_in(tree: Tree) -> set[str]:
+    """Every variable that an expression speaks of."""
+    found: set[str] = set()
+    ahead = [tree]
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, Binary):
+            ahead += (node.left, node.right)
+        elif isinstance(node, Not):
+            ahead.append(node.operand)
+        elif isinstance(node, Variable):
+            found.add(node.token.lexeme)
+    return found
+
+
 def _leaf(tree: Tree, lookup: Lookup) -> Value:
     if isinstance(tree, Literal):
         return tree.value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from appliance.engine import admission
 from appliance.engine.commands import Commands, LiveNode
 from appliance.errors import NotFound, Refused, RondoError
 from appliance.executors.base import Process
@@ -103,6 +104,11 @@ def _check(tx: Tx, user: User, name: NodeName) -> None:
     workflow = pipelines.workflow(tx, job.workflow_id)
     if not pipelines.pipeline(tx, workflow.pipeline_id).is_trusted and not user.is_admin:
         raise Refused(f"job {name} runs what a stranger's fork has pushed: only admins may enter")
+    if projects.flags(tx, job.project_id).disable_ssh:
+        raise Refused(f"job {name}: the settings of its project allow no SSH")
+    denied = admission.why_not_enter(tx, job, user)
+    if denied:
+        raise Refused(f"job {name} is closed to you: {denied}")
 
 
 async def _start(session: Session, node: LiveNode) -> Process:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from appliance.crypto import SecretBox
 from appliance.errors import BadRequest, Conflict, NotFound
+from appliance.store import variables
 from appliance.store.database import Tx
 
 _LONGEST_NAME = 200
 _LARGEST_VALUE = 32 * 1024
 _MOST_VARIABLES = 100
+_MOST_CONTEXTS = 500
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,21 @@ class Context:
     created_at_ms: int
 
 
+@dataclass(frozen=True)
+class Variable:
+    """What may be told of a variable: never its value."""
+
+    name: str
+    created_at_ms: int
+    updated_at_ms: int
+
+
 def add(tx: Tx, name: str, now_ms: int) -> Context:
     """Make a context. Raises Conflict when the name is taken, BadRequest when it is none (spec 1.13)."""
-    if not name or len(name) > _LONGEST_NAME or name != name.strip() or any(char in name for char in "\n\r\v\f"):
+    if not name or len(name) > _LONGEST_NAME or name != name.strip() or any(ord(char) < 32 for char in name):
         raise BadRequest(f"{name!r} is no name for a context: up to {_LONGEST_NAME} characters, no space at its ends")
+    if len(everything(tx)) >= _MOST_CONTEXTS:
+        raise BadRequest(f"there are {_MOST_CONTEXTS} contexts already, as many as there may be")
     context = Context(str(uuid.uuid4()), name, now_ms)
     try:
         tx.execute("INSERT INTO contexts (id, name, created_at_ms) VALUES (:id, :name, :created_at_ms)", vars(context))
@@ -42,13 +55,20 @@ def find(tx: Tx, name: str) -> Context:
     return Context(row["id"], row["name"], row["created_at_ms"])
 
 
+def by_id(tx: Tx, context_id: str) -> Context:
+    row = tx.execute("SELECT * FROM contexts WHERE id = :id", {"id": context_id}).fetchone()
+    if row is None:
+        raise NotFound("Context not found.")
+    return Context(row["id"], row["name"], row["created_at_ms"])
+
+
 def everything(tx: Tx) -> list[Context]:
     rows = tx.execute("SELECT * FROM contexts ORDER BY name")
     return [Context(row["id"], row["name"], row["created_at_ms"]) for row in rows]
 
 
 def remove(tx: Tx, context_id: str) -> None:
-    """Remove a context with its variables."""
+    """Remove a context with its variables and restrictions."""
     tx.execute("DELETE FROM contexts WHERE id = :id", {"id": context_id})
 
 
@@ -59,9 +79,8 @@ def missing(tx: Tx, names: Iterable[str]) -> list[str]:
 
 
 def set_variable(tx: Tx, box: SecretBox, context_id: str, name: str, value: str, now_ms: int) -> None:
-    """Raises BadRequest when the value is too large or the context too full."""
-    if len(value.encode()) > _LARGEST_VALUE:
-        raise BadRequest(f"a context's value has at most {_LARGEST_VALUE} bytes")
+    """Raises BadRequest when it is no name for a variable, the value too large or the context too full."""
+    variables.check(name, value, _LARGEST_VALUE)
     names = set(variable_names(tx, context_id))
     if name not in names and len(names) >= _MOST_VARIABLES:
         raise BadRequest(f"a context has at most {_MOST_VARIABLES} variables")
@@ -80,12 +99,19 @@ def remove_variable(tx: Tx, context_id: str, name: str) -> bool:
     return found.rowcount > 0
 
 
+def variables_of(tx: Tx, context_id: str) -> list[Variable]:
+    rows = tx.execute(
+        "SELECT name, created_at_ms, updated_at_ms FROM context_variables WHERE context_id = :id ORDER BY name",
+        {"id": context_id},
+    )
+    return [Variable(row["name"], row["created_at_ms"], row["updated_at_ms"]) for row in rows]
+
+
 def variable_names(tx: Tx, context_id: str) -> list[str]:
-    rows = tx.execute("SELECT name FROM context_variables WHERE context_id = :id ORDER BY name", {"id": context_id})
-    return [row["name"] for row in rows]
+    return [variable.name for variable in variables_of(tx, context_id)]
 
 
-def variables(tx: Tx, box: SecretBox, names: Iterable[str]) -> Mapping[str, str]:
+def values(tx: Tx, box: SecretBox, names: Iterable[str]) -> Mapping[str, str]:
     """What contexts hold, in plain text; a later one overrides an earlier. Only for runs that are trusted."""
     found: dict[str, str] = {}
     for name in names:

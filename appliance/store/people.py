@@ -120,6 +120,52 @@ def by_key(tx: Tx, fingerprint: str) -> User | None:
     return None if row is None else _user(row)
 
 
+def link(tx: Tx, user_id: UserId, forge: str, login: str, now_ms: int) -> None:
+    """Say whose rights a login of a forge has. Raises Conflict when it is another's; anew, it forgets the forge's id."""
+    row = tx.execute(
+        "SELECT user_id FROM user_logins WHERE forge = :forge AND login = :login", {"forge": forge, "login": login}
+    ).fetchone()
+    if row is not None and row["user_id"] != user_id:
+        raise Conflict(f"{forge}:{login} is linked to another user")
+    tx.execute(
+        "INSERT OR REPLACE INTO user_logins (forge, login, user_id, created_at_ms) VALUES (:forge, :login, :user, :now)",
+        {"forge": forge, "login": login, "user": user_id, "now": now_ms},
+    )
+
+
+def unlink(tx: Tx, user_id: UserId, forge: str, login: str) -> bool:
+    found = tx.execute(
+        "DELETE FROM user_logins WHERE user_id = :user AND forge = :forge AND login = :login",
+        {"user": user_id, "forge": forge, "login": login},
+    )
+    return found.rowcount > 0
+
+
+def logins_of(tx: Tx, user_id: UserId) -> list[str]:
+    """`github:LOGIN` of a user."""
+    rows = tx.execute("SELECT forge, login FROM user_logins WHERE user_id = :user ORDER BY login", {"user": user_id})
+    return [f"{row['forge']}:{row['login']}" for row in rows]
+
+
+def by_login(tx: Tx, forge: str, login: str, forge_id: str) -> UserId | None:
+    """Whose rights a login has that the forge has verified; None when an administrator linked it to nobody.
+
+    The forge's own id of the account is noted at its first event: logins can be given up and taken by somebody else,
+    who is then nobody here until linked anew.
+    """
+    row = tx.execute(
+        "SELECT user_id, forge_id FROM user_logins WHERE forge = :forge AND login = :login", {"forge": forge, "login": login}
+    ).fetchone()
+    if row is None or not forge_id or row["forge_id"] not in (None, forge_id):
+        return None
+    if row["forge_id"] is None:
+        tx.execute(
+            "UPDATE user_logins SET forge_id = :id WHERE forge = :forge AND login = :login",
+            {"id": forge_id, "forge": forge, "login": login},
+        )
+    return UserId(row["user_id"])
+
+
 def make_token(tx: Tx, user_id: UserId, kind: TokenKind, now_ms: int, lasts_ms: int | None = None) -> str:
     """A new token in plain text: the only time it is seen."""
     token = new_token()

@@ -11,8 +11,10 @@ from dataclasses import asdict, fields
 from appliance.crypto import SecretBox
 from appliance.errors import Conflict, NotFound
 from appliance.model import SLUG_PREFIX, Project, ProjectFlags, ProjectId, User, Vcs
+from appliance.store import variables
 from appliance.store.database import Tx
 
+_LARGEST_VALUE = 64 << 10
 _SLUG_PREFIXES = ("circleci/", "gh/", "github/", "bb/", "bitbucket/")
 
 
@@ -144,7 +146,8 @@ def webhook_secret(tx: Tx, box: SecretBox, project_id: ProjectId) -> str | None:
 
 
 def set_secret(tx: Tx, box: SecretBox, project_id: ProjectId, name: str, value: str, now_ms: int) -> None:
-    """Set a project environment variable."""
+    """Set a project environment variable. Raises BadRequest when it is no name for one, or the value is too large."""
+    variables.check(name, value, _LARGEST_VALUE)
     tx.execute(
         "INSERT INTO secrets (project_id, name, value, created_at_ms) VALUES (:project, :name, :value, :now)"
         " ON CONFLICT (project_id, name) DO UPDATE SET value = excluded.value, created_at_ms = excluded.created_at_ms",

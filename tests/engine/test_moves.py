@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.engine import moves
+from appliance.engine import admission, moves
 from appliance.errors import Conflict
 from appliance.language import plan as plans
 from appliance.model import (
@@ -28,7 +28,7 @@ from appliance.model import (
     Vcs,
     WorkflowStatus,
 )
-from appliance.store import jobs, outbox, pipelines, projects
+from appliance.store import contexts, jobs, outbox, people, pipelines, projects, restrictions
 from appliance.store.database import Tx, open_plain, transact
 
 NOW = 1_000
@@ -240,6 +240,23 @@ def test_a_project_that_takes_no_new_work_starts_nothing_and_says_why(tx: Tx, pr
     assert accepted is not None and accepted.skipped == flags.why_no_new_work != ""
     projects.set_flags(tx, project.id, ProjectFlags())
     assert moves.accept(tx, push(project), NOW, True) is None, "what came meanwhile does not come back"
+
+
+def test_a_user_who_is_gone_has_no_rights_any_more_nor_has_who_is_called_alike(tx: Tx, project: Project) -> None:
+    ann = people.add(tx, name="ann", is_admin=False, sees_all_projects=True, now_ms=NOW)
+    context = contexts.add(tx, "deploy", NOW)
+    restrictions.add(tx, context.id, restrictions.Type.GROUP, restrictions.ALL_MEMBERS, NOW)
+    plan = replace(job("ship", "hold"), contexts=("deploy",))
+    rows = create(tx, project, job("hold", type=plans.JobType.APPROVAL), plan)
+    moves.approve(tx, rows["hold"].id, ann, NOW)
+    assert admission.why_denied(tx, rows["ship"].id, plan) == ""
+    people.remove(tx, ann.id)
+    people.add(tx, name="ann", is_admin=True, sees_all_projects=True, now_ms=NOW)
+    why = admission.why_denied(tx, rows["ship"].id, plan)
+    assert why == "the context deploy is restricted to All members; this runs for nobody known here"
+    changed = moves.deny_job(tx, rows["ship"].id, why, NOW)
+    assert statuses(tx)["ship"] is JobStatus.UNAUTHORIZED and workflow(tx).status is WorkflowStatus.UNAUTHORIZED
+    assert changed.jobs == {rows["ship"].id}
 
 
 def test_a_project_may_keep_its_statuses_to_itself(tx: Tx, project: Project) -> None:

@@ -27,7 +27,9 @@ class RunningJob:
     executor: Executor
 
 
-async def add_job(here: World, project: Project, *, is_fork: bool = False) -> tuple[JobId, int]:
+async def add_job(
+    here: World, project: Project, *, is_fork: bool = False, contexts: tuple[str, ...] = ()
+) -> tuple[JobId, int]:
     """A job's row, with its pipeline and workflow; the id and the number."""
     trigger = Trigger(
         project_id=project.id,
@@ -43,7 +45,7 @@ async def add_job(here: World, project: Project, *, is_fork: bool = False) -> tu
             tx, trigger, state=PipelineState.CREATED, source="", compiled="", values={}, problems=(), now_ms=1
         )
         workflow = pipelines.add_workflow(tx, pipeline.id, "build", "ada", 1)
-        job_id = jobs.add(tx, workflow, project.id, 0, plans.Job(name="test"), JobStatus.RUNNING, 1)
+        job_id = jobs.add(tx, workflow, project.id, 0, plans.Job(name="test", contexts=contexts), JobStatus.RUNNING, 1)
         number = jobs.by_id(tx, job_id).number
         assert number is not None
         return job_id, number
@@ -53,10 +55,16 @@ async def add_job(here: World, project: Project, *, is_fork: bool = False) -> tu
 
 @contextlib.asynccontextmanager
 async def running_job(
-    here: World, project: Project, folder: Path, *, is_fork: bool = False, directory: str = DIRECTORY
+    here: World,
+    project: Project,
+    folder: Path,
+    *,
+    is_fork: bool = False,
+    directory: str = DIRECTORY,
+    contexts: tuple[str, ...] = (),
 ) -> AsyncIterator[RunningJob]:
     """A job whose only step has exported something, as the runner shows it to the doors."""
-    job_id, number = await add_job(here, project, is_fork=is_fork)
+    job_id, number = await add_job(here, project, is_fork=is_fork, contexts=contexts)
     executor = LocalExecutor("test", folder / "sandboxes")
     sandbox = await executor.open(SandboxSpec(node=f"{number}.0"), quiet)
     try:

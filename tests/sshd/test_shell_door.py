@@ -20,9 +20,9 @@ import pytest
 
 from appliance.executors.base import Container, SandboxSpec
 from appliance.executors.docker import DockerExecutor
-from appliance.model import JobId
+from appliance.model import JobId, ProjectFlags
 from appliance.sshd.shell import NodeName, parse_node
-from appliance.store import jobs
+from appliance.store import contexts, jobs, projects, restrictions
 from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
 from tests.sshd.jobs import add_job, quiet, running_job, shown
 from tests.sshd.world import World, line_of, run, started, until, world
@@ -274,6 +274,34 @@ async def test_a_strangers_fork_is_for_admins_only(tmp_path: Path) -> None:
             assert (said.code, said.out) == (1, "")
             assert said.error == f"rondo: job {job.number}.0 runs what a stranger's fork has pushed: only admins may enter\n"
             assert (await here.ssh(root, str(job.number), "echo ok")).out == "ok\n"
+
+
+async def test_a_project_may_allow_no_shells(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        ada, root = await here.user("ada"), await here.user("root", is_admin=True)
+        project = await here.project(ada)
+        await here.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags(disable_ssh=True)))
+        async with running_job(here, project, tmp_path) as job:
+            for user in (ada, root):
+                said = await here.ssh(user, str(job.number), "echo in")
+                assert (said.code, said.out) == (1, "")
+                assert said.error == f"rondo: job {job.number}.0: the settings of its project allow no SSH\n"
+
+
+async def test_who_may_not_have_a_context_gets_no_shell_beside_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        ada, bea, root = await here.user("ada"), await here.user("bea"), await here.user("root", is_admin=True)
+        project = await here.project(ada, bea)
+        context = await here.db.write(lambda tx: contexts.add(tx, "deploy", 1))
+        await here.db.write(lambda tx: restrictions.add(tx, context.id, restrictions.Type.GROUP, ada.id, 1))
+        async with running_job(here, project, tmp_path, contexts=("deploy",)) as job:
+            assert (await here.ssh(ada, str(job.number), "echo in")).out == "in\n"
+            assert (await here.ssh(root, str(job.number), "echo in")).out == "in\n"
+            said = await here.ssh(bea, str(job.number), "echo in")
+            assert (said.code, said.out) == (1, "") and "restricted to ada" in said.error
+            kind, text = restrictions.Type.EXPRESSION, "not job.ssh.enabled"
+            await here.db.write(lambda tx: restrictions.add(tx, context.id, kind, text, 1))
+            assert "closed to you" in (await here.ssh(root, str(job.number), "echo in")).error
 
 
 async def test_a_message_in_a_terminal_begins_its_lines_at_the_left(tmp_path: Path) -> None:
