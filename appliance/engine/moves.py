@@ -1,15 +1,17 @@
 """The transactions of the engine. Each is one function of `tx`: it reads, lets `rules` decide, and writes. None waits.
 
-Most return `Changed`: whom to wake. After any change of a job, `_settle` lets the rest of its workflow follow, so no
+Most return `Changed`: whom to wake. After any change of a job, `_follow` lets the rest of its workflow follow, so no
 other code has to think about what comes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from appliance.engine import rules
+from appliance.engine import rules, settle
+from appliance.engine.settle import Changed as Changed
 from appliance.errors import Conflict
 from appliance.language import plan as plans
 from appliance.model import (
@@ -18,38 +20,14 @@ from appliance.model import (
     NodeStatus,
     PipelineId,
     PipelineState,
-    Project,
-    ProjectId,
     StepStatus,
     Trigger,
     TriggerKind,
     User,
-    Vcs,
     WorkflowId,
 )
-from appliance.store import continuations, jobs, outbox, pipelines, projects
+from appliance.store import approvals, continuations, jobs, pipelines, projects, requirements
 from appliance.store.database import Tx
-
-
-@dataclass
-class Changed:
-    """The things that a transaction changed."""
-
-    project: ProjectId | None = None
-    pipeline: PipelineId | None = None
-    workflows: set[WorkflowId] = field(default_factory=set)
-    jobs: set[JobId] = field(default_factory=set)
-    canceled: set[JobId] = field(default_factory=set)
-
-    def topics(self) -> list[str]:
-        """The bell's topics for these changes."""
-        return [
-            *([f"project:{self.project}"] if self.project else []),
-            *([f"pipeline:{self.pipeline}"] if self.pipeline else []),
-            *(f"workflow:{workflow}" for workflow in sorted(self.workflows)),
-            *(f"job:{job}" for job in sorted(self.jobs)),
-            *(f"cancel:{job}" for job in sorted(self.canceled)),
-        ]
 
 
 @dataclass(frozen=True)
@@ -123,7 +101,7 @@ def _first_state(draft: Draft) -> PipelineState:
 def add_workflows(tx: Tx, pipeline: pipelines.Pipeline, draft: Draft, changed: Changed, now_ms: int) -> None:
     """Give a pipeline the workflows of its draft, their first jobs ready to run; or tell the forge why there are none."""
     if draft.plan is None:
-        _tell_forge_of_errors(tx, pipeline, draft.problems, now_ms)
+        settle.tell_forge_of_errors(tx, pipeline, draft.problems, now_ms)
         return
     for workflow in draft.plan.workflows:
         _add_workflow(tx, pipeline, workflow, changed, now_ms, is_setup=draft.plan.is_setup)
@@ -134,12 +112,23 @@ def _add_workflow(
 ) -> None:
     trigger = pipeline.trigger
     workflow_id = pipelines.add_workflow(
-        tx, pipeline.id, plan.name, trigger.actor, now_ms, trigger.actor_id, is_setup=is_setup
+        tx,
+        pipeline.id,
+        plan.name,
+        trigger.actor,
+        now_ms,
+        trigger.actor_id,
+        is_setup=is_setup,
+        max_auto_reruns=plan.max_auto_reruns,
     )
     changed.workflows.add(workflow_id)
-    for position, job in enumerate(plan.jobs):
-        changed.jobs.add(jobs.add(tx, workflow_id, pipeline.project_id, position, job, JobStatus.BLOCKED, now_ms))
-    _settle(tx, workflow_id, changed, now_ms)
+    made = {
+        job.name: jobs.add(tx, workflow_id, pipeline.project_id, position, job, JobStatus.BLOCKED, now_ms)
+        for position, job in enumerate(plan.jobs)
+    }
+    changed.jobs.update(made.values())
+    requirements.add(tx, made, {job.name: job.requires for job in plan.jobs})
+    settle.begin(tx, workflow_id, (), changed, now_ms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,10 +160,10 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
         return None
     _lay_out_steps(tx, claim)
     jobs.start_step(tx, job.id, claim.index, 0, now_ms)
-    changed = _changed_by(tx, job)
+    changed = settle.changed_by(tx, job)
     if job.status is JobStatus.NOT_RUNNING:
-        _set_job(tx, job, JobStatus.RUNNING, now_ms)
-    _settle(tx, job.workflow_id, changed, now_ms)
+        settle.set_job(tx, job, JobStatus.RUNNING, now_ms)
+        _follow(tx, job.workflow_id, (), changed, now_ms)
     return changed
 
 
@@ -206,7 +195,7 @@ def finish_node(
 ) -> Changed:
     """End a node with its last steps; the job and the workflow follow. A node that has ended stays as it is."""
     job = jobs.by_id(tx, job_id)
-    changed = _changed_by(tx, job)
+    changed = settle.changed_by(tx, job)
     advance(tx, job_id, index, ended, None, now_ms)
     if not jobs.end_node(tx, job_id, index, status, message, now_ms):
         return changed
@@ -215,15 +204,15 @@ def finish_node(
     ended_as = rules.job_status(node.status for node in nodes)
     if ended_as is not None and not job.status.is_done:
         # The last node to end need not be the one that has something to say.
-        _set_job(tx, job, ended_as, now_ms, message or next((node.message for node in nodes if node.message), ""))
-    _settle(tx, job.workflow_id, changed, now_ms)
+        settle.set_job(tx, job, ended_as, now_ms, message or next((node.message for node in nodes if node.message), ""))
+        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
 def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
     """End a job that can never run here. Where some nodes of it run already, they go on; only the waiting ones end."""
     job = jobs.by_id(tx, job_id)
-    changed = _changed_by(tx, job)
+    changed = settle.changed_by(tx, job)
     if job.status not in (JobStatus.NOT_RUNNING, JobStatus.RUNNING):
         return changed
     for node in jobs.nodes_of(tx, job_id):
@@ -231,8 +220,10 @@ def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Change
             jobs.end_node(tx, job_id, node.index, NodeStatus.FAILED, message, now_ms)
     ended_as = rules.job_status(node.status for node in jobs.nodes_of(tx, job_id))
     if ended_as is not None:
-        _set_job(tx, job, ended_as, now_ms, message)
-        _settle(tx, job.workflow_id, changed, now_ms)
+        settle.set_job(tx, job, ended_as, now_ms, message)
+        if job.status is JobStatus.NOT_RUNNING:
+            pipelines.set_errored(tx, job.workflow_id)
+        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
@@ -241,10 +232,10 @@ def deny_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
     job = jobs.by_id(tx, job_id)
     if job.status is not JobStatus.NOT_RUNNING:
         return fail_waiting_job(tx, job_id, message, now_ms)
-    changed = _changed_by(tx, job)
+    changed = settle.changed_by(tx, job)
     _end_nodes(tx, job_id, NodeStatus.CANCELED, now_ms)
-    _set_job(tx, job, JobStatus.UNAUTHORIZED, now_ms, message)
-    _settle(tx, job.workflow_id, changed, now_ms)
+    settle.set_job(tx, job, JobStatus.UNAUTHORIZED, now_ms, message)
+    _follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
@@ -254,7 +245,7 @@ def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
     if job.message == message or job.status is not JobStatus.NOT_RUNNING:
         return None
     jobs.set_message(tx, job_id, message)
-    return _changed_by(tx, job)
+    return settle.changed_by(tx, job)
 
 
 def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> Changed:
@@ -266,40 +257,56 @@ def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> C
         return changed
     pipelines.set_canceled_by(tx, workflow_id, who)
     for job in jobs.of_workflow(tx, workflow_id):
-        _cancel(tx, job, changed, now_ms)
-    _settle(tx, workflow_id, changed, now_ms)
+        _cancel(tx, job, who, changed, now_ms)
+    _follow(tx, workflow_id, (), changed, now_ms)
     return changed
 
 
 def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
-    """Cancel one job that has not ended. Raises NotFound."""
+    """Cancel one job that has not ended, an approval too; what requires it follows. Raises NotFound."""
     job = jobs.by_id(tx, job_id)
-    changed = _changed_by(tx, job)
-    _cancel(tx, job, changed, now_ms, f"canceled by {who}")
-    _settle(tx, job.workflow_id, changed, now_ms)
+    changed = settle.changed_by(tx, job)
+    if _cancel(tx, job, who, changed, now_ms, f"canceled by {who}"):
+        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
 def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:
-    """Raises NotFound, or Conflict when the job does not wait for an approval. What comes after has the rights of `who`."""
+    """Let an approval through, for the commit and the config of its pipeline. What comes after has the rights of `who`.
+
+    Raises NotFound, or Conflict when the job does not wait for an approval: approved by somebody else, or canceled.
+    """
     job = jobs.by_id(tx, job_id)
     if job.status is not JobStatus.ON_HOLD:
         raise Conflict("Job is not waiting for approval.")
-    changed = _changed_by(tx, job)
-    jobs.set_approved(tx, job_id, who)
-    _set_job(tx, job, JobStatus.SUCCESS, now_ms)
-    _settle(tx, job.workflow_id, changed, now_ms)
+    changed = settle.changed_by(tx, job)
+    assert changed.pipeline is not None
+    pipeline = pipelines.pipeline(tx, changed.pipeline)
+    approval = approvals.Approval(
+        job_id=job_id,
+        pipeline_id=pipeline.id,
+        revision=pipeline.trigger.revision,
+        config_digest=hashlib.sha256(pipeline.compiled.encode()).hexdigest(),
+        user_id=who.id,
+        user_name=who.name,
+        approved_at_ms=now_ms,
+    )
+    approvals.add(tx, approval)
+    settle.set_job(tx, job, JobStatus.SUCCESS, now_ms)
+    _follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
-def _cancel(tx: Tx, job: jobs.Job, changed: Changed, now_ms: int, message: str = "") -> None:
-    """The rows say canceled at once; the runner sees it and ends what still moves."""
+def _cancel(tx: Tx, job: jobs.Job, who: str, changed: Changed, now_ms: int, message: str = "") -> bool:
+    """The rows say canceled at once; the runner sees it and ends what still moves. False when the job has ended."""
     if job.status.is_done:
-        return
+        return False
     changed.jobs.add(job.id)
     changed.canceled.add(job.id)
     _end_nodes(tx, job.id, NodeStatus.CANCELED, now_ms)
-    _set_job(tx, job, JobStatus.CANCELED, now_ms, message)
+    jobs.set_canceled_by(tx, job.id, who)
+    settle.set_job(tx, job, JobStatus.CANCELED, now_ms, message)
+    return True
 
 
 def _end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
@@ -308,68 +315,6 @@ def _end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
             jobs.end_open_steps(tx, job_id, node.index, StepStatus(status.value), now_ms)
 
 
-def _changed_by(tx: Tx, job: jobs.Job) -> Changed:
-    workflow = pipelines.workflow(tx, job.workflow_id)
-    return Changed(project=job.project_id, pipeline=workflow.pipeline_id, workflows={workflow.id}, jobs={job.id})
-
-
-def _settle(tx: Tx, workflow_id: WorkflowId, changed: Changed, now_ms: int) -> None:
-    """Let what follows follow: blocked jobs of the workflow, then the workflow's own status."""
-    rows = jobs.of_workflow(tx, workflow_id)
-    requires = jobs.requires_of(tx, workflow_id)
-    facts = [rules.JobFact(row.name, row.type, row.status, requires[row.id]) for row in rows]
-    following = rules.unblocked(facts)
-    for row in rows:
-        if row.name in following:
-            changed.jobs.add(row.id)
-            _set_job(tx, row, following[row.name], now_ms)
-    workflow = pipelines.workflow(tx, workflow_id)
-    statuses = [following.get(row.name, row.status) for row in rows]
-    status = rules.workflow_status(statuses, is_canceled=workflow.canceled_by is not None)
-    if status is not workflow.status:
-        changed.workflows.add(workflow_id)
-        pipelines.set_workflow_status(tx, workflow_id, status, now_ms)
-
-
-def _set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str = "") -> None:
-    """Change a job's status and write down what the forge should hear of it."""
-    jobs.set_status(tx, job.id, status, now_ms, message)
-    said = rules.commit_state(status)
-    project = projects.by_id(tx, job.project_id)
-    if said is None or not _hears_statuses(tx, project):
-        return
-    workflow = pipelines.workflow(tx, job.workflow_id)
-    number, revision = pipelines.heading(tx, workflow.pipeline_id)
-    name = job.name if job.type == plans.JobType.BUILD else f"{workflow.name}/{job.name}"
-    path = f"/jobs/{job.number}" if job.number else _path(project, number)
-    _post_status(tx, project, revision, name, said, path, now_ms)
-
-
-def _tell_forge_of_errors(tx: Tx, pipeline: pipelines.Pipeline, problems: Sequence[pipelines.Problem], now_ms: int) -> None:
-    """No job will ever speak for an errored pipeline, so it speaks for itself."""
-    project = projects.by_id(tx, pipeline.project_id)
-    if _hears_statuses(tx, project):
-        errors = [problem.message for problem in problems if problem.kind == "error"]
-        said = ("error", errors[0] if errors else "The config has errors")
-        _post_status(tx, project, pipeline.trigger.revision, "config", said, _path(project, pipeline.number), now_ms)
-
-
-def _hears_statuses(tx: Tx, project: Project) -> bool:
-    return project.vcs is Vcs.GITHUB and projects.flags(tx, project.id).set_github_status
-
-
-def _path(project: Project, pipeline_number: int) -> str:
-    return f"/pipelines/{project.slug}/{pipeline_number}"
-
-
-def _post_status(tx: Tx, project: Project, revision: str, name: str, said: tuple[str, str], path: str, now_ms: int) -> None:
-    state, description = said
-    letter = {
-        "project": project.id,
-        "revision": revision,
-        "context": f"ci/circleci: {name}",
-        "state": state,
-        "description": description,
-        "path": path,
-    }
-    outbox.add(tx, "commit_status", letter, now_ms)
+def _follow(tx: Tx, workflow_id: WorkflowId, ended: Iterable[JobId], changed: Changed, now_ms: int) -> None:
+    """Let the rest of the workflow follow from a change; `ended` names the jobs that ended by it."""
+    settle.settle(tx, workflow_id, ended, changed, now_ms)

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
-from appliance.language.plan import JobType, Require, Step, When
+from appliance.language.plan import JobType, Step, When
 from appliance.model import JobStatus, NodeStatus, StepStatus, WorkflowStatus
 
 
-@dataclass(frozen=True)
-class JobFact:
-    """What the rules need to know of a job."""
-
-    name: str
-    type: str
-    status: JobStatus
-    requires: tuple[Require, ...] = ()
+def is_met(statuses: Collection[str], ended: JobStatus) -> bool:
+    """Whether an entry of `requires` is satisfied by how the job it names ended (spec 1.9)."""
+    return ended.required_as in statuses
 
 
-def unblocked(jobs: Sequence[JobFact]) -> Mapping[str, JobStatus]:
-    """The new statuses that follow for blocked jobs, to a fixpoint: a no-op that ends frees others at once."""
-    status = {job.name: job.status for job in jobs}
-    changed: dict[str, JobStatus] = {}
-    is_moving = True
-    while is_moving:
-        is_moving = False
-        for job in jobs:
-            if status[job.name] is not JobStatus.BLOCKED:
-                continue
-            following = _following(job, status)
-            if following is not None:
-                status[job.name] = changed[job.name] = following
-                is_moving = True
-    return changed
-
-
-def _following(job: JobFact, status: Mapping[str, JobStatus]) -> JobStatus | None:
-    """What a blocked job becomes; None while it has to wait. One requirement that can't be met any more decides."""
-    met = [_is_met(require, status[require.job]) for require in job.requires]
-    if False in met:
-        return JobStatus.NOT_RUN
-    if None in met:
-        return None
-    if job.type == JobType.BUILD:
+def freed_as(type: str) -> JobStatus:
+    """What a blocked job becomes once every entry of its `requires` is satisfied."""
+    if type == JobType.BUILD:
         return JobStatus.NOT_RUNNING
-    if job.type == JobType.APPROVAL:
+    if type == JobType.APPROVAL:
         return JobStatus.ON_HOLD
     return JobStatus.SUCCESS
-
-
-def _is_met(require: Require, status: JobStatus) -> bool | None:
-    """True or False once the required job has ended, None before."""
-    return status.required_as in require.statuses if status.is_done else None
 
 
 # The first that occurs wins.
@@ -72,19 +39,25 @@ def job_status(nodes: Iterable[NodeStatus]) -> JobStatus | None:
     return next((job for node, job in _WORST_NODE if node in statuses), JobStatus.SUCCESS)
 
 
-_FAILURES = frozenset({JobStatus.FAILED, JobStatus.TIMEDOUT, JobStatus.INFRASTRUCTURE_FAIL})
+FAILURES = frozenset({JobStatus.FAILED, JobStatus.TIMEDOUT, JobStatus.INFRASTRUCTURE_FAIL})
+"""The ends of jobs that make a workflow failed."""
 
 
-def workflow_status(jobs: Iterable[JobStatus], *, is_canceled: bool) -> WorkflowStatus:
-    """The status of a workflow by its jobs (spec 4.2; order of the ended ones from there)."""
+def workflow_status(jobs: Collection[JobStatus], *, is_canceled: bool, is_errored: bool = False) -> WorkflowStatus:
+    """The status of a workflow by those of its jobs (spec 4.2; order of the ended ones from there).
+
+    `is_canceled`: as a whole, not just some job of it. `is_errored`: the appliance could not start one of its jobs.
+    """
     statuses = set(jobs)
     if not all(status.is_done for status in statuses):
         return _going_status(statuses)
     if JobStatus.UNAUTHORIZED in statuses:
         return WorkflowStatus.UNAUTHORIZED
-    if is_canceled or (JobStatus.CANCELED in statuses and not statuses & _FAILURES):
+    if is_errored:
+        return WorkflowStatus.ERROR
+    if is_canceled or (JobStatus.CANCELED in statuses and not statuses & FAILURES):
         return WorkflowStatus.CANCELED
-    if statuses & _FAILURES:
+    if statuses & FAILURES:
         return WorkflowStatus.FAILED
     if statuses == {JobStatus.NOT_RUN}:
         return WorkflowStatus.NOT_RUN
@@ -92,7 +65,7 @@ def workflow_status(jobs: Iterable[JobStatus], *, is_canceled: bool) -> Workflow
 
 
 def _going_status(statuses: set[JobStatus]) -> WorkflowStatus:
-    if statuses & _FAILURES:
+    if statuses & FAILURES:
         return WorkflowStatus.FAILING
     if statuses & {JobStatus.RUNNING, JobStatus.NOT_RUNNING}:
         return WorkflowStatus.RUNNING

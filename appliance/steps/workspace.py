@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from appliance.blobs import Blobs
 from appliance.errors import DiskFull
@@ -13,7 +14,7 @@ from appliance.model import JobId, StepStatus
 from appliance.steps import archive, glob
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 from appliance.steps.inside import ask
-from appliance.store import jobs, workspaces
+from appliance.store import jobs, requirements, workspaces
 from appliance.store.database import Tx
 
 _LIST = r"""
@@ -86,9 +87,10 @@ async def _expanded(step: plans.PersistToWorkspace, node: NodeView) -> tuple[lis
 async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
     """Unpack the layers of all jobs upstream, in the order of the graph."""
     data = node.data
-    rows, requires, layers = await data.db.read(lambda tx: _facts(tx, data.job_id, data.workspace_id))
-    order = upstream(rows, requires, data.job_id)
-    mine = sorted((layer for layer in layers if layer.job_id in order), key=lambda layer: list(order).index(layer.job_id))
+    edges, layers = await data.db.read(lambda tx: _facts(tx, data.job_id, data.workspace_id))
+    order = upstream(edges, data.job_id)
+    places = {job_id: place for place, job_id in enumerate(order)}
+    mine = sorted((layer for layer in layers if layer.job_id in places), key=lambda layer: places[layer.job_id])
     if clash := _clash(mine, order):
         return await _failed(node, f"Concurrent upstream jobs persisted the same file(s): {', '.join(clash[:5])}")
     if not mine:
@@ -105,22 +107,30 @@ async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
     return SUCCESS
 
 
-def _facts(
-    tx: Tx, job_id: JobId, workspace_id: str
-) -> tuple[list[jobs.Job], Mapping[JobId, Sequence[plans.Require]], list[workspaces.Layer]]:
+def _facts(tx: Tx, job_id: JobId, workspace_id: str) -> tuple[list[tuple[JobId, JobId]], list[workspaces.Layer]]:
+    """The workflow's edges, and the layers under the names that their jobs have in it: a rerun carries jobs over."""
     workflow_id = jobs.by_id(tx, job_id).workflow_id
-    return jobs.of_workflow(tx, workflow_id), jobs.requires_of(tx, workflow_id), workspaces.layers_of(tx, workspace_id)
+    here = {row.origin_id or row.id: row.id for row in jobs.of_workflow(tx, workflow_id)}
+    layers = [
+        replace(layer, job_id=here[layer.job_id])
+        for layer in workspaces.layers_of(tx, workspace_id)
+        if layer.job_id in here  # not of a run before this one, whose job is run again here
+    ]
+    return requirements.edges(tx, workflow_id), layers
 
 
-def upstream(
-    rows: Sequence[jobs.Job], requires: Mapping[JobId, Sequence[plans.Require]], job_id: JobId
-) -> Mapping[JobId, frozenset[JobId]]:
-    """The jobs that this one needs, at whatever distance, each after those that it needs itself; with these."""
-    by_name = {row.name: row.id for row in rows}
+def upstream(edges: Iterable[tuple[JobId, JobId]], job_id: JobId) -> Mapping[JobId, frozenset[JobId]]:
+    """The jobs that this one needs, at whatever distance, each after those that it needs itself; with these.
+
+    Each edge names a job and one that it requires.
+    """
+    needs: dict[JobId, list[JobId]] = {}
+    for job, required in edges:
+        needs.setdefault(job, []).append(required)
     found: dict[JobId, frozenset[JobId]] = {}
     todo = [job_id]
     while todo:  # not by recursion: a workflow may be a chain of thousands
-        parents = [by_name[require.job] for require in requires[todo[-1]]]
+        parents = needs.get(todo[-1], [])
         first = [parent for parent in parents if parent not in found]
         if first:
             todo += first

@@ -28,6 +28,9 @@ class Job:
     message: str
     approved_by: str | None
     approved_by_id: UserId | None  # whose rights the jobs have that come after (spec 1.10.2)
+    canceled_by: str | None
+    origin_id: JobId | None  # carried over by a rerun: the job that really ran, whose number this one shows
+    ssh_for: str | None  # who asked for it to be rerun with SSH
     created_at_ms: int
     queued_at_ms: int | None
     started_at_ms: int | None
@@ -63,11 +66,12 @@ class Step:
     stopped_at_ms: int | None
 
 
+NUMBER = "coalesce(jobs.number, (SELECT origin.number FROM jobs AS origin WHERE origin.id = jobs.origin_id)) AS number"
 _JOB = (
-    "id, workflow_id, project_id, number, position, name, type, status, message, approved_by, approved_by_id,"
-    " created_at_ms, queued_at_ms, started_at_ms, stopped_at_ms"
+    f"jobs.id, jobs.workflow_id, jobs.project_id, {NUMBER}, jobs.position, jobs.name, jobs.type, jobs.status, jobs.message,"
+    " jobs.approved_by, jobs.approved_by_id, jobs.canceled_by, jobs.origin_id, jobs.ssh_for,"
+    " jobs.created_at_ms, jobs.queued_at_ms, jobs.started_at_ms, jobs.stopped_at_ms"
 )
-_JOBS_JOB = ", ".join(f"jobs.{column.strip()}" for column in _JOB.split(","))
 
 
 def add(
@@ -84,13 +88,12 @@ def add(
     has_nodes = plan.type is plans.JobType.BUILD
     tx.execute(
         "INSERT INTO jobs (id, workflow_id, project_id, number, position, name, type, status, plan, created_at_ms)"
-        " VALUES (:id, :workflow, :project, CASE WHEN :numbered THEN (SELECT coalesce(max(number), 0) + 1 FROM jobs) END,"
-        " :position, :name, :type, :status, :plan, :now)",
+        " VALUES (:id, :workflow, :project, :number, :position, :name, :type, :status, :plan, :now)",
         {
             "id": job_id,
             "workflow": workflow_id,
             "project": project_id,
-            "numbered": has_nodes,
+            "number": next_number(tx) if has_nodes else None,
             "position": position,
             "name": plan.name,
             "type": plan.type,
@@ -99,11 +102,24 @@ def add(
             "now": now_ms,
         },
     )
-    for index in range(plan.parallelism if has_nodes else 0):
-        tx.execute(
-            "INSERT INTO nodes (job_id, idx, status) VALUES (:job, :index, 'waiting')", {"job": job_id, "index": index}
-        )
+    add_nodes(tx, job_id, plan.parallelism if has_nodes else 0)
     return job_id
+
+
+def add_nodes(tx: Tx, job_id: JobId, count: int) -> None:
+    """Make the waiting nodes of a job."""
+    tx.executemany(
+        "INSERT INTO nodes (job_id, idx, status) VALUES (:job, :index, 'waiting')",
+        ({"job": job_id, "index": index} for index in range(count)),
+    )
+
+
+def next_number(tx: Tx) -> int:
+    """Take the next job number: a count that goes on when jobs are deleted, for links and logs out there name them."""
+    row = tx.execute(
+        "UPDATE facts SET value = CAST(value AS INTEGER) + 1 WHERE name = 'last_job_number' RETURNING value"
+    ).fetchone()
+    return int(row["value"])
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -119,6 +135,9 @@ def _job(row: sqlite3.Row) -> Job:
         message=row["message"],
         approved_by=row["approved_by"],
         approved_by_id=row["approved_by_id"],
+        canceled_by=row["canceled_by"],
+        origin_id=row["origin_id"],
+        ssh_for=row["ssh_for"],
         created_at_ms=row["created_at_ms"],
         queued_at_ms=row["queued_at_ms"],
         started_at_ms=row["started_at_ms"],
@@ -127,14 +146,14 @@ def _job(row: sqlite3.Row) -> Job:
 
 
 def by_id(tx: Tx, job_id: JobId) -> Job:
-    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE jobs.id = :id", {"id": job_id}).fetchone()
     if row is None:
         raise NotFound("Job not found")
     return _job(row)
 
 
 def by_number(tx: Tx, number: int) -> Job:
-    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE number = :number", {"number": number}).fetchone()
+    row = tx.execute(f"SELECT {_JOB} FROM jobs WHERE jobs.number = :number", {"number": number}).fetchone()
     if row is None:
         raise NotFound("Job not found")
     return _job(row)
@@ -156,7 +175,7 @@ def of_pipeline(tx: Tx, pipeline_id: PipelineId) -> list[Job]:
 
 
 def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
-    row = tx.execute("SELECT plan FROM jobs WHERE id = :id", {"id": job_id}).fetchone()
+    row = tx.execute("SELECT plan FROM jobs WHERE jobs.id = :id", {"id": job_id}).fetchone()
     if row is None:
         raise NotFound("Job not found")
     return plans.load_job(json.loads(row["plan"]))
@@ -165,7 +184,7 @@ def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
 def waiting(tx: Tx, limit: int) -> list[tuple[Job, Node]]:
     """Nodes that could start, oldest first."""
     rows = tx.execute(
-        f"SELECT {_JOBS_JOB}, nodes.idx, nodes.status AS node_status"
+        f"SELECT {_JOB}, nodes.idx, nodes.status AS node_status"
         " FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
         " WHERE jobs.status IN ('not_running', 'running') AND nodes.status = 'waiting'"
         " ORDER BY jobs.queued_at_ms, jobs.number, nodes.idx LIMIT :limit",
@@ -195,7 +214,7 @@ def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: s
     """Change a job's status with the time and the message that go with it: why it waited is over when it no longer does."""
     tx.execute(
         "UPDATE jobs SET status = :status, message = :message,"
-        " queued_at_ms = CASE WHEN :status = 'not_running' THEN :now ELSE queued_at_ms END,"
+        " queued_at_ms = CASE WHEN :status IN ('not_running', 'on_hold') THEN :now ELSE queued_at_ms END,"
         " started_at_ms = CASE WHEN :status = 'running' THEN :now ELSE started_at_ms END,"
         " stopped_at_ms = CASE WHEN :done THEN :now ELSE NULL END WHERE id = :id",
         {"id": job_id, "status": status, "now": now_ms, "message": message, "done": status.is_done},
@@ -219,11 +238,8 @@ def requires_of(tx: Tx, workflow_id: WorkflowId) -> dict[JobId, tuple[plans.Requ
     }
 
 
-def set_approved(tx: Tx, job_id: JobId, who: User) -> None:
-    tx.execute(
-        "UPDATE jobs SET approved_by = :name, approved_by_id = :user WHERE id = :id",
-        {"id": job_id, "name": who.name, "user": who.id},
-    )
+def set_canceled_by(tx: Tx, job_id: JobId, who: str) -> None:
+    tx.execute("UPDATE jobs SET canceled_by = :who WHERE id = :id", {"id": job_id, "who": who})
 
 
 def _node(row: sqlite3.Row) -> Node:

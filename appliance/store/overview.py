@@ -24,6 +24,7 @@ from appliance.model import (
 )
 from appliance.store import projects
 from appliance.store.database import Tx
+from appliance.store.jobs import NUMBER
 from appliance.store.pipelines import Problem, load_trigger
 
 
@@ -75,6 +76,8 @@ class JobChip:
     status: JobStatus
     message: str
     approved_by: str | None
+    canceled_by: str | None
+    is_carried_over: bool  # by a rerun; its number is that of the job that really ran
     requires: tuple[Require, ...]
     parallelism: int
     started_at_ms: int | None
@@ -93,7 +96,8 @@ CHIPS = (
     " WHERE pipeline_id IN (SELECT value FROM json_each(:pipelines)) ORDER BY pipeline_id, created_at_ms, rowid"
 )
 JOB_CHIPS = (
-    "SELECT id, workflow_id, number, name, type, status, message, approved_by, started_at_ms, stopped_at_ms,"
+    f"SELECT id, workflow_id, {NUMBER}, name, type, status, message, approved_by, canceled_by, origin_id,"
+    " started_at_ms, stopped_at_ms,"
     " json_extract(plan, '$.requires') AS requires, json_extract(plan, '$.parallelism') AS parallelism"
     " FROM jobs WHERE workflow_id IN (SELECT value FROM json_each(:workflows)) ORDER BY workflow_id, position"
 )
@@ -215,6 +219,8 @@ def _job_chip(row: sqlite3.Row) -> JobChip:
         status=JobStatus(row["status"]),
         message=row["message"],
         approved_by=row["approved_by"],
+        canceled_by=row["canceled_by"],
+        is_carried_over=row["origin_id"] is not None,
         requires=tuple(
             Require(job=item["job"], statuses=tuple(item["statuses"])) for item in json.loads(row["requires"] or "[]")
         ),

@@ -67,6 +67,14 @@ class Workflow:
     actor_id: UserId | None  # whose rights its jobs have; None: nobody's whom we know
     canceled_by: str | None
     is_setup: bool
+    root_id: WorkflowId  # the first of which it is a rerun, or itself
+    rerun_of: WorkflowId | None
+    rerun: str  # '' | manual | automatic
+    auto_rerun_number: int
+    max_auto_reruns: int
+    is_errored: bool  # one of its jobs could not be started
+    excuses_consumed: bool  # a failure that another job requires does not fail it
+    may_be_redundant: bool  # a newer pipeline of the branch may cancel it
     created_at_ms: int
     stopped_at_ms: int | None
 
@@ -296,6 +304,9 @@ def add_workflow(
     actor_id: UserId | None = None,
     *,
     is_setup: bool = False,
+    max_auto_reruns: int = 0,
+    excuses_consumed: bool = False,
+    may_be_redundant: bool = False,
 ) -> WorkflowId:
     """Make a workflow. `actor_id`: whose rights its jobs have, of who triggered or reran it; None has the least.
 
@@ -303,8 +314,9 @@ def add_workflow(
     """
     workflow_id = WorkflowId(str(uuid.uuid4()))
     tx.execute(
-        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, actor_id, is_setup, created_at_ms)"
-        " VALUES (:id, :pipeline, :name, 'running', :workspace, :by, :actor, :is_setup, :now)",
+        "INSERT INTO workflows (id, pipeline_id, name, status, workspace_id, started_by, actor_id, is_setup,"
+        " max_auto_reruns, excuses_consumed, may_be_redundant, created_at_ms) VALUES (:id, :pipeline, :name, 'running',"
+        " :workspace, :by, :actor, :is_setup, :reruns, :excuses, :redundant, :now)",
         {
             "id": workflow_id,
             "pipeline": pipeline_id,
@@ -313,6 +325,9 @@ def add_workflow(
             "by": started_by,
             "actor": actor_id,
             "is_setup": is_setup,
+            "reruns": max_auto_reruns,
+            "excuses": excuses_consumed,
+            "redundant": may_be_redundant,
             "now": now_ms,
         },
     )
@@ -330,6 +345,14 @@ def _workflow(row: sqlite3.Row) -> Workflow:
         actor_id=row["actor_id"],
         canceled_by=row["canceled_by"],
         is_setup=bool(row["is_setup"]),
+        root_id=WorkflowId(row["root_id"] or row["id"]),
+        rerun_of=row["rerun_of"],
+        rerun=row["rerun"],
+        auto_rerun_number=row["auto_rerun_number"],
+        max_auto_reruns=row["max_auto_reruns"],
+        is_errored=bool(row["is_errored"]),
+        excuses_consumed=bool(row["excuses_consumed"]),
+        may_be_redundant=bool(row["may_be_redundant"]),
         created_at_ms=row["created_at_ms"],
         stopped_at_ms=row["stopped_at_ms"],
     )
@@ -356,3 +379,7 @@ def set_workflow_status(tx: Tx, workflow_id: WorkflowId, status: WorkflowStatus,
 
 def set_canceled_by(tx: Tx, workflow_id: WorkflowId, who: str) -> None:
     tx.execute("UPDATE workflows SET canceled_by = :who WHERE id = :id", {"id": workflow_id, "who": who})
+
+
+def set_errored(tx: Tx, workflow_id: WorkflowId) -> None:
+    tx.execute("UPDATE workflows SET is_errored = 1 WHERE id = :id", {"id": workflow_id})

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import language, logs, memory, push, report, steps, throughput
+from tests.bench import graph, language, logs, memory, push, report, steps, throughput
 from tests.bench.world import Bench
 from tests.engine_fixture import EngineUnavailable, running_engine
 
@@ -18,6 +18,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Awaitable[list[report.Figure]]]] = 
     "push": push.measure,
     "steps": steps.measure,
     "throughput": throughput.measure,
+    "graph": graph.measure,
     "logs": logs.measure,
     "memory": memory.measure,
     "language": language.measure,

@@ -291,7 +291,7 @@ class World:
     def _check_workflow(self, workflow_id: str) -> None:
         workflow = pipelines.workflow(self.tx, workflow_id)  # type: ignore[arg-type]
         rows = jobs.of_workflow(self.tx, workflow.id)
-        requires = self.requires.get(workflow_id) or jobs.requires_of(self.tx, workflow.id)
+        requires = self.requires.get(workflow_id) or {row.id: jobs.plan_of(self.tx, row.id).requires for row in rows}
         self.requires[workflow_id] = requires
         status = {row.name: row.status for row in rows}
         for row in rows:

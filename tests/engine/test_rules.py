@@ -5,61 +5,36 @@ from __future__ import annotations
 import pytest
 
 from appliance.engine import rules
-from appliance.engine.rules import JobFact
-from appliance.language.plan import Require, Run, When
+from appliance.language.plan import Run, When
 from appliance.model import JobStatus, NodeStatus, StepStatus, WorkflowStatus
 
 J = JobStatus
 
 
-def fact(name: str, status: JobStatus = J.BLOCKED, *requires: Require, type: str = "build") -> JobFact:
-    return JobFact(name, type, status, requires)
-
-
-def test_a_job_without_requirements_may_start() -> None:
-    assert rules.unblocked([fact("a")]) == {"a": J.NOT_RUNNING}
-
-
-def test_a_job_waits_while_a_required_one_runs() -> None:
-    assert rules.unblocked([fact("a", J.RUNNING), fact("b", J.BLOCKED, Require(job="a"))]) == {}
-
-
-def test_a_failed_requirement_passes_not_run_down_the_line() -> None:
-    jobs = [fact("a", J.FAILED), fact("b", J.BLOCKED, Require(job="a")), fact("c", J.BLOCKED, Require(job="b"))]
-    assert rules.unblocked(jobs) == {"b": J.NOT_RUN, "c": J.NOT_RUN}
+@pytest.mark.parametrize(
+    ("ended", "statuses", "is_met"),
+    [
+        (J.SUCCESS, ("success",), True),
+        (J.FAILED, ("failed",), True),
+        (J.TIMEDOUT, ("failed",), True),
+        (J.INFRASTRUCTURE_FAIL, ("failed",), True),
+        (J.CANCELED, ("canceled", "failed"), True),
+        (J.NOT_RUN, ("not_run",), True),
+        (J.UNAUTHORIZED, ("unauthorized",), True),
+        (J.SUCCESS, ("failed",), False),
+        (J.CANCELED, ("success",), False),
+        (J.TIMEDOUT, ("success", "canceled"), False),
+    ],
+)
+def test_requires_with_statuses(ended: JobStatus, statuses: tuple[str, ...], is_met: bool) -> None:
+    assert rules.is_met(statuses, ended) is is_met
 
 
 @pytest.mark.parametrize(
-    ("ended", "statuses", "becomes"),
-    [
-        (J.FAILED, ("failed",), J.NOT_RUNNING),
-        (J.TIMEDOUT, ("failed",), J.NOT_RUNNING),
-        (J.INFRASTRUCTURE_FAIL, ("failed",), J.NOT_RUNNING),
-        (J.CANCELED, ("canceled", "failed"), J.NOT_RUNNING),
-        (J.NOT_RUN, ("not_run",), J.NOT_RUNNING),
-        (J.UNAUTHORIZED, ("unauthorized",), J.NOT_RUNNING),
-        (J.SUCCESS, ("failed",), J.NOT_RUN),
-        (J.CANCELED, ("success",), J.NOT_RUN),
-    ],
+    ("type", "status"), [("build", J.NOT_RUNNING), ("approval", J.ON_HOLD), ("no-op", J.SUCCESS), ("release", J.SUCCESS)]
 )
-def test_requires_with_statuses(ended: JobStatus, statuses: tuple[str, ...], becomes: JobStatus) -> None:
-    jobs = [fact("a", ended), fact("b", J.BLOCKED, Require(job="a", statuses=statuses))]
-    assert rules.unblocked(jobs) == {"b": becomes}
-
-
-def test_a_requirement_that_cannot_be_met_decides_before_the_others_have_ended() -> None:
-    jobs = [fact("a", J.FAILED), fact("b", J.RUNNING), fact("c", J.BLOCKED, Require(job="a"), Require(job="b"))]
-    assert rules.unblocked(jobs) == {"c": J.NOT_RUN}
-
-
-def test_a_no_op_frees_what_needs_it_in_the_same_move_and_an_approval_holds() -> None:
-    jobs = [
-        fact("gate", type="no-op"),
-        fact("b", J.BLOCKED, Require(job="gate")),
-        fact("ask", J.BLOCKED, Require(job="gate"), type="approval"),
-        fact("c", J.BLOCKED, Require(job="ask")),
-    ]
-    assert rules.unblocked(jobs) == {"gate": J.SUCCESS, "b": J.NOT_RUNNING, "ask": J.ON_HOLD}
+def test_what_a_job_becomes_that_waits_for_nothing_any_more(type: str, status: JobStatus) -> None:
+    assert rules.freed_as(type) is status
 
 
 @pytest.mark.parametrize(
@@ -83,6 +58,19 @@ def test_a_no_op_frees_what_needs_it_in_the_same_move_and_an_approval_holds() ->
 )
 def test_workflow_status(jobs: list[JobStatus], status: WorkflowStatus) -> None:
     assert rules.workflow_status(jobs, is_canceled=False) is status
+
+
+@pytest.mark.parametrize(
+    ("jobs", "status"),
+    [
+        ([J.FAILED, J.SUCCESS], WorkflowStatus.ERROR),
+        ([J.FAILED, J.CANCELED], WorkflowStatus.ERROR),
+        ([J.FAILED, J.UNAUTHORIZED], WorkflowStatus.UNAUTHORIZED),
+        ([J.FAILED, J.RUNNING], WorkflowStatus.FAILING),
+    ],
+)
+def test_a_workflow_of_which_a_job_could_not_be_started_is_an_error(jobs: list[JobStatus], status: WorkflowStatus) -> None:
+    assert rules.workflow_status(jobs, is_canceled=False, is_errored=True) is status
 
 
 def test_a_canceled_workflow_is_canceled_whatever_failed_before() -> None:

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from appliance.language.plan import Require
-from appliance.model import JobId, JobStatus, ProjectId, WorkflowId
+from appliance.model import JobId
 from appliance.steps.workspace import upstream
-from appliance.store.jobs import Job
-
-
-def job(name: str) -> Job:
-    return Job(
-        id=JobId(f"id of {name}"),
-        workflow_id=WorkflowId("w"),
-        project_id=ProjectId("p"),
-        number=None,
-        position=0,
-        name=name,
-        type="build",
-        status=JobStatus.RUNNING,
-        message="",
-        approved_by=None,
-        approved_by_id=None,
-        created_at_ms=0,
-        queued_at_ms=None,
-        started_at_ms=None,
-        stopped_at_ms=None,
-    )
 
 
 def upstream_of(name: str, needs: dict[str, str]) -> dict[str, set[str]]:
-    rows = [job(one) for one in needs]
-    requires = {row.id: tuple(Require(job=one) for one in needs[row.name].split()) for row in rows}
-    names = {row.id: row.name for row in rows}
-    found = upstream(rows, requires, job(name).id)
-    return {names[one]: {names[other] for other in others} for one, others in found.items()}
+    edges = [(JobId(one), JobId(other)) for one, others in needs.items() for other in others.split()]
+    return {str(one): set(map(str, others)) for one, others in upstream(edges, JobId(name)).items()}
 
 
 def test_each_comes_after_what_it_needs_and_nothing_else_does() -> None:

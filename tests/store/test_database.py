@@ -22,7 +22,7 @@ def put(tx: Tx, name: str) -> None:
 
 
 def names(tx: Tx) -> list[str]:
-    return [row["name"] for row in tx.execute("SELECT name FROM facts ORDER BY name")]
+    return [row["name"] for row in tx.execute("SELECT name FROM facts WHERE value = '' ORDER BY name")]
 
 
 async def test_transactions_of_many_tasks_do_not_mix(tmp_path: Path) -> None:

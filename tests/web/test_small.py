@@ -60,6 +60,8 @@ def chip(name: str, *requires: str) -> JobChip:
         status=JobStatus.SUCCESS,
         message="",
         approved_by=None,
+        canceled_by=None,
+        is_carried_over=False,
         requires=tuple(Require(job=other) for other in requires),
         parallelism=1,
         started_at_ms=None,

@@ -1,0 +1,39 @@
+"""Who let an approval job through, and for what exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.model import JobId, PipelineId, UserId
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Good for this commit and this config alone."""
+
+    job_id: JobId
+    pipeline_id: PipelineId
+    revision: str
+    config_digest: str  # SHA-256 of the compiled config, hex
+    user_id: UserId
+    user_name: str
+    approved_at_ms: int
+
+
+def add(tx: Tx, approval: Approval) -> None:
+    """Write an approval down; a job is approved once."""
+    tx.execute(
+        "INSERT INTO approvals (job_id, pipeline_id, revision, config_digest, user_id, user_name, approved_at_ms)"
+        " VALUES (:job_id, :pipeline_id, :revision, :config_digest, :user_id, :user_name, :approved_at_ms)",
+        vars(approval),
+    )
+    tx.execute("UPDATE jobs SET approved_by = :user_name, approved_by_id = :user_id WHERE id = :job_id", vars(approval))
+
+
+def of_job(tx: Tx, job_id: JobId) -> Approval | None:
+    """The approval of a job; of one that a rerun carried over, the one that it was given there."""
+    row = tx.execute(
+        "SELECT * FROM approvals WHERE job_id = (SELECT coalesce(origin_id, id) FROM jobs WHERE id = :id)", {"id": job_id}
+    ).fetchone()
+    return None if row is None else Approval(**dict(row))
