@@ -23,13 +23,13 @@ from appliance.bell import Bell
 from appliance.clock import Clock
 from appliance.engine.commands import Commands
 from appliance.errors import Refused, RondoError, SettingsError
-from appliance.model import User
 from appliance.settings import Settings
+from appliance.sshd import callers
+from appliance.sshd.callers import Caller
 from appliance.sshd.git import GitDoor, parse_command
 from appliance.sshd.host_key import load_or_make_host_key
 from appliance.sshd.session import Gone, Session, finish, tell
 from appliance.sshd.shell import ShellDoor, parse_node
-from appliance.store import people
 from appliance.store.database import Database
 from appliance.vcs.base import HostedRepositories
 
@@ -39,6 +39,7 @@ _VERSION = "Rondo"
 _KEEPALIVE_S = 30
 _SESSIONS_PER_CONNECTION = 10  # as in OpenSSH
 _KEYS_PER_CONNECTION = 50
+_JOBS_LIKE_USERS = 5
 _STRANGERS_AT_ONCE = 100
 _OPENING_TIMEOUT_S = 120.0
 _FAREWELL_S = 1.0  # for last words, before connections are closed
@@ -90,7 +91,7 @@ class Door:
         self._shell = ShellDoor(db, commands, idle_limit_s=settings.number("ssh.idle_limit"))
         self._name = settings.text("ssh.name") or urlsplit(web_url).hostname or settings.text("ssh.host")
         self._is_open = asyncio.Event()
-        self._open: Counter[str] = Counter()  # sessions, by user
+        self._open: Counter[str] = Counter()  # sessions, by who has them
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[Guest, None] = {}  # oldest first
@@ -160,8 +161,8 @@ class Door:
     def depart(self, guest: Guest) -> None:
         self._guests.pop(guest, None)
 
-    async def user_of(self, fingerprint: str) -> User | None:
-        return await self._db.read(lambda tx: people.by_key(tx, fingerprint))
+    async def caller_of(self, fingerprint: str) -> Caller | None:
+        return await self._db.read(lambda tx: callers.find(tx, fingerprint))
 
     def begin(self, session: Session, guest: Guest) -> None:
         """Serve a session in a task of the door's: it may outlive the connection (a push does)."""
@@ -183,33 +184,39 @@ class Door:
     async def _admit(self, session: Session, guest: Guest) -> int:
         async with asyncio.timeout(_OPENING_TIMEOUT_S):
             await self._is_open.wait()
-        user = await self.user_of(guest.fingerprint)
-        if user is None:
+        caller = await self.caller_of(guest.fingerprint)
+        if caller is None:
             raise Refused("this key is not known any more")
-        if self._open[user.id] >= self._settings.integer("ssh.sessions_per_user"):
-            raise Refused(f"{user.name} has {self._open[user.id]} sessions open; close one first")
-        self._open[user.id] += 1
+        # The jobs of a project share a key, and a wide one fetches from all its nodes at once.
+        most = self._settings.integer("ssh.sessions_per_user") * (_JOBS_LIKE_USERS if caller.project else 1)
+        # By the key where jobs have it: they do not use up what a person may open.
+        who = guest.fingerprint if caller.project else caller.name
+        if self._open[who] >= most:
+            raise Refused(f"{caller.name} has {self._open[who]} sessions open; close one first")
+        self._open[who] += 1
         try:
-            return await self._route(session, guest, user)
+            return await self._route(session, guest, caller)
         finally:
-            self._open[user.id] -= 1
+            self._open[who] -= 1
 
-    async def _route(self, session: Session, guest: Guest, user: User) -> int:
+    async def _route(self, session: Session, guest: Guest, caller: Caller) -> int:
         """The user name says where to: a number is a job; every other one is for git."""
         node = parse_node(guest.user_name)
         if node is not None:
-            return await self._shell.serve(session, user, guest.address, node)
+            return await self._shell.serve(session, caller.person, guest.address, node)
         command = parse_command(session.command)
         if command is not None:
-            return await self._git.serve(session, user, command)
+            return await self._git.serve(session, caller, command)
         if session.command is not None:
             raise Refused("only git commands here; for a command in a job: ssh JOB@host COMMAND")
-        tell(session, self._greeting(user))
+        tell(session, self._greeting(caller))
         return 0
 
-    def _greeting(self, user: User) -> str:
+    def _greeting(self, caller: Caller) -> str:
+        if caller.project is not None:
+            return f"Hello, this is a checkout key of {caller.project.name}. It is for git: there is no shell for it."
         return (
-            f"Hello {user.name}, your key is known here. There is no shell for you, but:\n"
+            f"Hello {caller.name}, your key is known here. There is no shell for you, but:\n"
             f"  git clone ssh://git@{self._name}:{self._port}/ORG/REPO.git    fetch and push\n"
             f"  ssh -p {self._port} JOB@{self._name}    a shell in a running job (JOB.NODE for a parallel one)"
         )
@@ -267,7 +274,7 @@ class Guest(asyncssh.SSHServer):
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self._keys_tried += 1
         fingerprint = key.get_fingerprint()
-        if self._keys_tried > _KEYS_PER_CONNECTION or await self._door.user_of(fingerprint) is None:
+        if self._keys_tried > _KEYS_PER_CONNECTION or await self._door.caller_of(fingerprint) is None:
             return False
         # Set after the wait: from here to `auth_completed` nothing is awaited, so no second request, about a key that
         # the client does not own, can come between the check of the signature and our note of who signed.

@@ -16,12 +16,13 @@ import asyncssh
 from appliance.bell import Bell
 from appliance.engine.commands import Commands
 from appliance.errors import NotFound, Refused, RondoError
-from appliance.model import Project, User, Vcs
+from appliance.model import Project, Vcs
+from appliance.sshd.callers import Caller
 from appliance.sshd.pushes import Outcome, Pushes
 from appliance.sshd.report import Report
 from appliance.sshd.session import Gone, Session, printable, send, tell
 from appliance.store import projects
-from appliance.store.database import Database
+from appliance.store.database import Database, Tx
 from appliance.vcs.base import GitService, HostedRepositories, Pushed, PushMark, PushService
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def parse_command(command: str | None) -> GitCommand | None:
 
 
 class GitDoor:
-    """Serves git to users. `pages` is the URL of the pages, shown to pushers."""
+    """Serves git to people and to their jobs. `pages` is the URL of the pages, shown to pushers."""
 
     def __init__(
         self,
@@ -81,21 +82,29 @@ class GitDoor:
         """The appliance stops: whoever waits for a pipeline is told that it goes on, and let go in peace."""
         self._stops.set()
 
-    async def serve(self, session: Session, user: User, command: GitCommand) -> int:
+    async def serve(self, session: Session, caller: Caller, command: GitCommand) -> int:
         """Carry a fetch or push through; the exit code. Raises NotFound, Refused, VcsError."""
-        project = await self._project(user, command.name)
+        project = await self._project(caller, command.name)
+        if command.service == _PUSH and not caller.may_push:
+            raise Refused(f"a deploy key only reads: push to {project.name} with a user's key")
         protocol = _text(session.env.get("GIT_PROTOCOL"))
         async with asyncio.timeout(self._longest_s):
             if command.service == _FETCH:
                 async with self._repositories.upload(project, protocol) as service:
                     return await _serve_fetch(session, service)
-            mark = PushMark(uuid.uuid4().hex, user.name)
+            mark = PushMark(uuid.uuid4().hex, caller.name)
             async with self._repositories.receive_push(project, mark, protocol) as push:
                 return await self._serve_push(session, project, mark, push)
 
-    async def _project(self, user: User, name: str) -> Project:
+    async def _project(self, caller: Caller, name: str) -> Project:
+        def look(tx: Tx) -> Project:
+            project = projects.find(tx, name)
+            if not caller.may_read(tx, project):
+                raise NotFound("not for them")
+            return project
+
         try:
-            project = await self._db.read(lambda tx: projects.find_for(tx, user, name))
+            project = await self._db.read(look)
         except NotFound:
             raise NotFound("repository not found: is the name right, and may you see the project?") from None
         if project.vcs is not Vcs.HOSTED:

@@ -1,0 +1,51 @@
+"""Who a key speaks for at the SSH door: a person, or a project's jobs by a checkout key.
+
+A deploy key reads one repository and nothing else. A user key does with git what its user may, and nothing else: it lies
+in jobs, where everybody who can push to the project can read it, so it opens no shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.errors import Refused
+from appliance.model import Project, User
+from appliance.store import keys, people, projects
+from appliance.store.database import Tx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    name: str
+    user: User | None  # None: a deploy key
+    project: Project | None = None  # the one whose checkout key this is
+
+    @property
+    def person(self) -> User:
+        """Raises Refused for a checkout key."""
+        if self.user is None or self.project is not None:
+            raise Refused("this is a checkout key: it is for git, and opens no shell")
+        return self.user
+
+    def may_read(self, tx: Tx, project: Project) -> bool:
+        if self.user is None:
+            return self.project is not None and self.project.id == project.id
+        return projects.may_enter(tx, self.user, project.id)
+
+    @property
+    def may_push(self) -> bool:
+        """Whether at all; where to is for `may_read`."""
+        return self.user is not None
+
+
+def find(tx: Tx, fingerprint: str) -> Caller | None:
+    """Who has this key (`SHA256:...`), as of now."""
+    user = people.by_key(tx, fingerprint)
+    if user is not None:
+        return Caller(name=user.name, user=user)
+    holder = keys.holder(tx, fingerprint)
+    if holder is None:
+        return None
+    # Not the bare name of the user: what a job pushes must not run with the rights that only they have (spec 7.6).
+    name = f"{holder.user.name} (by a key of {holder.project.name})" if holder.user else holder.project.name
+    return Caller(name=name, user=holder.user, project=holder.project)
