@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -254,3 +255,13 @@ class User:
     name: str
     is_admin: bool
     sees_all_projects: bool
+
+
+def uuid_of(kind: str, name: str) -> str:
+    """A stable UUID for what others know by UUID and we by name: an organization, a person who is gone."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rondo:{kind}:{name.lower()}"))
+
+
+def organization_id(org: str) -> str:
+    """There are no organizations in the store: the same name gives the same id everywhere."""
+    return uuid_of("organization", org)

@@ -9,8 +9,8 @@ from aiohttp import web
 from appliance.api.auth import user_of
 from appliance.api.parts import Addresses, parts_of
 from appliance.api.routes import SLUG, Policy, Route
-from appliance.api.wire import answer, uuid_of
-from appliance.model import Project, Vcs
+from appliance.api.wire import answer
+from appliance.model import Project, Vcs, organization_id
 from appliance.store import projects
 
 
@@ -36,7 +36,7 @@ def _wire(project: Project, addresses: Addresses) -> dict[str, Any]:
         "id": project.id,
         "organization_name": project.org,
         "organization_slug": organization_slug(project),
-        "organization_id": uuid_of("organization", project.org),
+        "organization_id": organization_id(project.org),
         "vcs_info": {
             "vcs_url": repository_url(project, addresses),
             "provider": "GitHub" if project.vcs is Vcs.GITHUB else "CircleCI",

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import json
-import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +19,6 @@ from appliance.store.overview import Mark
 PAGE_SIZE = 20
 LARGEST_JSON = 1 << 20
 SLOWEST_BODY_S = 30.0
-_NAMESPACE = uuid.UUID("0b0c7f52-3f4e-4c43-9d55-6b7f1d3a8f10")
 
 
 class TooLarge(BadRequest):
@@ -45,11 +43,6 @@ def listing(items: Iterable[Mapping[str, Any]], next_page: str | None = None) ->
 
 def time_of(at_ms: int | None) -> str | None:
     return None if at_ms is None else rfc3339(at_ms)
-
-
-def uuid_of(kind: str, name: str) -> str:
-    """A stable UUID for what the API names by UUID and we by name: an organization, a person who is gone."""
-    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{name.lower()}"))
 
 
 async def read_capped(request: web.Request, limit_bytes: int) -> bytes:

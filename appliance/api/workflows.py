@@ -9,9 +9,9 @@ from aiohttp import web
 from appliance.api.auth import user_of
 from appliance.api.parts import parts_of
 from appliance.api.routes import Policy, Route
-from appliance.api.wire import answer, listing, message, time_of, uuid_of
+from appliance.api.wire import answer, listing, message, time_of
 from appliance.errors import NotFound
-from appliance.model import JobId, Project, User, WorkflowId
+from appliance.model import JobId, Project, User, WorkflowId, uuid_of
 from appliance.store import jobs, overview, pipelines, projects
 from appliance.store.database import Tx
 from appliance.store.overview import JobChip, Line

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 from appliance.language import plan as plans
-from appliance.model import Project
+from appliance.model import Project, organization_id
 from appliance.store import jobs, pipelines
 
 
@@ -50,7 +49,7 @@ def built_in(
         "CIRCLE_WORKFLOW_JOB_ID": job.id,
         "CIRCLE_WORKFLOW_WORKSPACE_ID": workflow.workspace_id,
         "CIRCLE_PIPELINE_ID": pipeline.id,
-        "CIRCLE_ORGANIZATION_ID": _organization_id(project.org),
+        "CIRCLE_ORGANIZATION_ID": organization_id(project.org),
         "CIRCLE_PROJECT_ID": project.id,
         "CIRCLE_PROJECT_USERNAME": project.org,
         "CIRCLE_PROJECT_REPONAME": project.repo,
@@ -58,9 +57,3 @@ def built_in(
         "CIRCLE_USERNAME": trigger.actor or None,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _organization_id(org: str) -> str:
-    """There are no organisations in the store: the same name gives the same id everywhere."""
-
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rondo:organization:{org.lower()}"))

@@ -41,7 +41,7 @@ class Record:
         self._index = facts.node.index
         self._ended: list[moves.StepEnd] = []
         self.is_finished = False
-        self._mask(facts.secrets.values())
+        self._mask(facts.masked)
 
     def mask(self, text: str) -> str:
         """`text` without the job's secrets."""
@@ -49,7 +49,7 @@ class Record:
 
     def remember_secrets(self) -> None:
         """Before a sandbox is opened: what its steps will know, sealed, for a runner after a restart. Raises DiskFull."""
-        self._write_secrets(set(self._facts.secrets.values()))
+        self._write_secrets(self._facts.masked)
 
     def recall_secrets(self) -> None:
         """A sandbox from before a restart may still say a secret that was changed or removed meanwhile."""
@@ -57,7 +57,7 @@ class Record:
             text = self._shop.box.open(self._secrets_path.read_bytes(), self._purpose)
         except FileNotFoundError:
             return
-        values = {*json.loads(text), *self._facts.secrets.values()}
+        values = {*json.loads(text), *self._facts.masked}
         self._mask(values)
         with contextlib.suppress(DiskFull):  # then the older ones stay written down
             self._write_secrets(values)

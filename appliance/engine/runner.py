@@ -12,7 +12,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import moves, placement
+from appliance.engine import moves, oidc, placement
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.walk import Walk, variables
@@ -42,6 +42,7 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
         facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
         if facts.node.executor not in shop.executors:
             raise SandboxLost(f"the {facts.node.executor} executor, on which this ran, is switched off now")
+        facts = await oidc.with_tokens(shop, facts)
     except RondoError as error:  # or this node would take the appliance down, at every start again
         await _give_up(shop, job_id, index, str(error))
         return

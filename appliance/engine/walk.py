@@ -125,7 +125,8 @@ def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
         git_url=shop.git_url(facts.project),
         web_url=shop.web_url,
     )
-    return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=built_in, job=facts.plan)
+    own = {**built_in, **facts.tokens}
+    return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=own, job=facts.plan)
 
 
 def _data(shop: Workshop, facts: Facts, mask: Callable[[str], str]) -> Data:

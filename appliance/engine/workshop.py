@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.bell import Bell
 from appliance.blobs import Blobs
@@ -60,7 +60,17 @@ class Facts:
     node: jobs.Node
     steps: tuple[jobs.Step, ...]
     may_have_secrets: bool  # variables, contexts, keys, identity tokens: what is nobody's business but the project's
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # `engine.oidc` fills them in
+
+    @property
+    def masked(self) -> set[str]:
+        """What no log may show. A token's signature counts by itself: the rest of one may be printed in pieces."""
+        return {*self.secrets.values(), *self.tokens.values(), *map(signature, self.tokens.values())}
+
+
+def signature(token: str) -> str:
+    return token.rpartition(".")[2]
 
 
 def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:

@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from appliance.api import oidc
 from appliance.api.routes import Policy, Route
 from appliance.api.server import POLICIES
-from appliance.model import User
+from appliance.model import User, organization_id
 from appliance.pages.site import ROUTES, make_site
 from tests.web.world import World, approval, job, serving_world, workflow
 
@@ -25,6 +26,7 @@ OPEN = {
     ("POST", "/login"),
     ("GET", "/static/{version}/{name}"),
     ("GET", "/favicon.ico"),
+    *((route.method, route.path) for route in oidc.ROUTES if ".well-known" in route.path),
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}.svg"),
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}/tree/{branch:.+}.svg"),
 }
@@ -44,6 +46,7 @@ async def filled(world: World, *members: User) -> dict[str, str]:
     built, held = await world.job_of(pipeline, "build"), await world.job_of(pipeline, "hold")
     await world.start(built.id)
     return {
+        "project": project.id,
         "slug": project.slug,
         "number": str(built.number),
         "pipeline": pipeline,
@@ -69,6 +72,8 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "step": "0",
         "which": "source",
         "path": "folder/file.txt",
+        "org": organization_id("acme"),
+        "project": ids["project"],
     }
     path = re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", lambda match: values[match[1]], route.path)
     return path + (f"?topics=pipeline:{ids['pipeline']}" if path == "/live" else "")
