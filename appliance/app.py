@@ -230,6 +230,7 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
             longest_s=core.settings.number("jobs.longest"),
             grace_s=core.settings.number("jobs.grace"),
             log_bytes=core.settings.integer("jobs.log_limit"),
+            sample_s=core.settings.number("jobs.sample_every"),
         ),
         everywhere=core.settings.table("jobs.environment"),
         web_url=core.web_url,

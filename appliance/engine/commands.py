@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from appliance.executors.base import Sandbox
 from appliance.model import JobId, PipelineId, Trigger, User, WorkflowId
 from appliance.store import jobs, pipelines
 from appliance.store.database import Database
+from appliance.store.usage import Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class LiveNode:
     index: int
     sandbox: Sandbox
     working_directory: str
+    series: Callable[[], Series | None] = lambda: None  # what it has taken so far, fresher than the row
 
 
 class LiveNodes:

@@ -15,6 +15,7 @@ from enum import Enum
 from appliance.engine import moves, oidc, placement
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
+from appliance.engine.usage import Meter
 from appliance.engine.walk import Walk, variables
 from appliance.engine.workshop import Facts, Workshop, facts_of
 from appliance.errors import ImageError, RondoError, SandboxError, SandboxLost
@@ -73,6 +74,7 @@ class _Runner:
         self._executor = shop.executors[facts.node.executor]
         self._sandbox: Sandbox | None = None
         self._walk: Walk | None = None
+        self._meter: Meter | None = None
         self._stop: _Stop | None = None
         self.record = Record(shop, facts)
 
@@ -102,6 +104,8 @@ class _Runner:
             minutes = self._shop.limits.longest_s / 60
             why = f"the job ran longer than {minutes:g} minutes, the longest allowed (jobs.longest)"
             await self.record.finish(NodeStatus.TIMEDOUT, why)
+        if self._meter is not None:
+            await self._meter.finish()
         await self.close()
 
     async def _work(self) -> None:
@@ -118,14 +122,19 @@ class _Runner:
             return
         self.record.end_step(0, SUCCESS)
         self._walk = Walk(self._shop, self._facts, sandbox, self.record)
+        self._meter = meter = Meter(self._shop, self._facts, sandbox)
         live = LiveNode(
             job_id=self._facts.job.id,
             index=self._facts.node.index,
             sandbox=sandbox,
             working_directory=self._facts.plan.working_directory,
+            series=lambda: meter.series,
         )
         with self._shop.live.show(live):
-            status, message = await self._walk.walk(lambda: self._stop is not None)
+            async with asyncio.TaskGroup() as beside:
+                measuring = beside.create_task(meter.run())
+                status, message = await self._walk.walk(lambda: self._stop is not None)
+                measuring.cancel()
             await self._finish(status, message)
 
     async def _finish(self, status: NodeStatus, message: str) -> None:

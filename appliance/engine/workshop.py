@@ -26,6 +26,7 @@ class Limits:
     longest_s: float
     grace_s: float
     log_bytes: int
+    sample_s: float = 0.0  # between two looks at what a node takes; 0: never
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from aiodocker.containers import DockerContainer
 
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Process, Progress, SandboxSpec
+from appliance.executors.base import Process, Progress, SandboxSpec, Usage
 from appliance.executors.docker_images import have_image
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
@@ -36,6 +36,7 @@ from appliance.executors.docker_plan import (
     service_config,
 )
 from appliance.executors.docker_process import start_process
+from appliance.executors.docker_usage import Gauge
 from appliance.executors.hijack import Hijack, open_hijack
 from appliance.executors.supervised import Pace, SupervisedSandbox, opening
 
@@ -261,6 +262,7 @@ class DockerSandbox(SupervisedSandbox):
         self._node = node
         self._primary = primary
         self._options = options
+        self._gauge = Gauge(engine.docker, lambda: executor._containers(node))
 
     @property
     def ref(self) -> str:
@@ -327,6 +329,9 @@ class DockerSandbox(SupervisedSandbox):
             service = self._engine.docker.containers.container(name)
             lines = await service.log(stdout=True, stderr=True, tail=1000)
         return "".join(lines).encode()[-limit_bytes:]
+
+    async def usage(self) -> tuple[Usage, ...]:
+        return await self._gauge.read()
 
     async def close(self) -> None:
         await self.detach()

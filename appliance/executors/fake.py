@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Command, Exit, Process, Progress, SandboxSpec
+from appliance.executors.base import Command, Exit, Process, Progress, SandboxSpec, Usage
 from appliance.executors.payload import payload
 
 CHUNK_BYTES = 256 * 1024
@@ -77,6 +77,7 @@ class FakeNode:
     commands: dict[str, FakeCommand] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)  # what was `put`
     is_running: bool = True
+    usage: Usage = field(default_factory=lambda: Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=1))  # for tests
 
 
 class FakeExecutor:
@@ -201,6 +202,10 @@ class FakeSandbox:
 
     async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
         return b""
+
+    async def usage(self) -> tuple[Usage, ...]:
+        node = self._nodes.get(self._node)
+        return (node.usage,) if node is not None and node.is_running else ()
 
     async def detach(self) -> None:
         """There is no connection."""

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from appliance import shim
 from appliance.errors import SandboxError, SandboxLost
-from appliance.executors.base import Process, Progress, SandboxSpec
+from appliance.executors import process_tree
+from appliance.executors.base import Process, Progress, SandboxSpec, Usage
 from appliance.executors.local_process import (
     LocalProcess,
     end_job,
@@ -168,6 +169,7 @@ class LocalSandbox(SupervisedSandbox):
         super().__init__(transport, pace)
         self._executor = executor
         self._folder = folder
+        self._most = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)
 
     @property
     def ref(self) -> str:
@@ -203,6 +205,23 @@ class LocalSandbox(SupervisedSandbox):
 
     async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
         return b""
+
+    async def usage(self) -> tuple[Usage, ...]:
+        """What a daemon took is forgotten when it leaves the tree; the sums never shrink all the same."""
+        try:
+            pid = int((self._folder / "pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return ()
+        usage = await asyncio.to_thread(process_tree.usage_of, pid)
+        if usage is None or not _is_supervised(self._folder):
+            return ()
+        self._most = Usage(
+            cpu_s=max(usage.cpu_s, self._most.cpu_s),
+            memory_bytes=usage.memory_bytes,
+            written_bytes=max(usage.written_bytes, self._most.written_bytes),
+            processes=usage.processes,
+        )
+        return (self._most,)
 
     async def close(self) -> None:
         await self.detach()

@@ -13,18 +13,21 @@ from appliance.api.auth import user_of
 from appliance.api.jobs import executor_kind, numbered_job_for
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import NUMBER, Policy, Route
+from appliance.engine.classes import Classes
 from appliance.errors import NotFound
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, Project, StepStatus, User
+from appliance.pages import curve
 from appliance.pages.links import job_path, pipeline_path, pipelines_path, project_path
 from appliance.pages.render import back_to, page
-from appliance.store import artifacts, jobs, overview, pipelines, projects, results
+from appliance.store import artifacts, jobs, overview, pipelines, projects, results, usage
 from appliance.store.artifacts import Artifact
 from appliance.store.database import Tx
 from appliance.store.jobs import Job, Node, Step, Visit
 from appliance.store.overview import JobChip, Line
 from appliance.store.pipelines import Workflow
 from appliance.store.results import Result, Verdict
+from appliance.store.usage import Series
 
 _MOST_FAILED, _MOST_ARTIFACTS = 50, 500  # the API gives all
 
@@ -57,6 +60,7 @@ class Found:
     failed_tests: Sequence[Result]
     artifacts: Sequence[Artifact]
     artifact_count: int
+    series: Series | None
 
 
 async def show(request: web.Request) -> web.Response:
@@ -92,6 +96,7 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
         failed_tests=results.failed(tx, job.id, _MOST_FAILED),
         artifacts=artifacts.of_job(tx, job.id, _MOST_ARTIFACTS),
         artifact_count=artifacts.count(tx, job.id),
+        series=usage.of_node(tx, job.id, index),
     )
 
 
@@ -112,6 +117,7 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
         "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None) if is_running else "",
         "waits_for": _waits_for(found),
+        "use": _use(parts, found, node),
         "tests": results.summary(found.test_counts) if found.test_counts else "",
         "failed_count": sum(found.test_counts.get(verdict, 0) for verdict in (Verdict.FAILURE, Verdict.ERROR)),
         "artifact_path": artifact_path,
@@ -122,6 +128,16 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "pipeline_path": pipeline_path(found.project, found.line.number),
         "branch_path": pipelines_path(found.project, trigger.branch) if trigger.branch is not None else None,
     }
+
+
+def _use(parts: Parts, found: Found, node: Node | None) -> curve.Seen | None:
+    """What the node took so far: of a running one as its runner has it, since the row is up to a minute old."""
+    live = parts.commands.live.get(found.job.id, node.index) if node is not None else None
+    series = (live.series() if live is not None else None) or found.series
+    if node is None or series is None or not series.points:
+        return None
+    classes = Classes(parts.settings.table("resource_classes"))
+    return curve.seen(series, node, found.plan, classes, parts.settings.text("jobs.default_class"))
 
 
 def _image(plan: plans.Job) -> str:
