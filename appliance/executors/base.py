@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Progress = Callable[[bytes], Awaitable[None]]
 """Takes text for the step "Spin up environment" (image pull, container start)."""
@@ -114,6 +114,14 @@ class Process(Protocol):
 
     async def kill(self) -> None:
         """End the process and all it started (SIGHUP, then SIGKILL). May be repeated; also after its end."""
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A process on this host, whose input the kernel itself can fill from a file."""
+
+    async def write_file(self, descriptor: int) -> None:
+        """Send an open file from its beginning to its end. Errors after the end of the process are ignored."""
 
 
 class Sandbox(Protocol):

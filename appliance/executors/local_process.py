@@ -19,48 +19,61 @@ from appliance.errors import SandboxError
 from appliance.executors.payload import expand_home
 
 READ_BYTES = 256 * 1024
+PIPE_BYTES = 1 << 20  # trees of data go through: each time that one is full costs a change of processes
 POLL_S = 0.02
 HANGUP_GRACE_S = 0.5
 COOKIE = "RONDO_PROCESS"
 
 
 class LocalProcess:
-    """See `base.Process`. `master` is our end of the terminal, when there is one."""
+    """See `base.Process`. `source` and `sink` are our ends of its output and input; of a terminal they are one."""
 
-    def __init__(self, process: asyncio.subprocess.Process, master: int | None, cookie: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, source: int, sink: int, cookie: str) -> None:
         self._process = process
         self._cookie = cookie.encode()
-        self._master = master
+        self._source: int | None = source
+        self._sink: int | None = sink
+        self._has_terminal = source == sink
 
     async def read(self) -> bytes:
-        if self._master is None:
-            assert self._process.stdout is not None
-            return await self._process.stdout.read(READ_BYTES)
-        while True:
+        while self._source is not None:
             try:
-                return os.read(self._master, READ_BYTES)
+                data = os.read(self._source, READ_BYTES)
             except BlockingIOError:
-                await ready(self._master, is_write=False)
+                await ready(self._source, is_write=False)
             except OSError:  # EIO: the last process has closed the terminal
                 return b""
+            else:
+                await asyncio.sleep(0)  # who always has something to say must not keep the others waiting
+                return data
+        return b""
 
     async def write(self, data: bytes) -> None:
+        if self._sink is not None:
+            with contextlib.suppress(OSError):
+                await write_all(self._sink, data)
+
+    async def write_file(self, descriptor: int) -> None:
+        """Without a copy: the kernel moves the pages. Little at a time, since what is not in memory yet is waited for."""
+        at, size = 0, os.fstat(descriptor).st_size
         with contextlib.suppress(OSError):
-            if self._master is not None:
-                await write_all(self._master, data)
-            elif self._process.stdin is not None:
-                self._process.stdin.write(data)
-                await self._process.stdin.drain()
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            while at < size and self._sink is not None:
+                try:
+                    at += os.sendfile(self._sink, descriptor, at, READ_BYTES)
+                    await asyncio.sleep(0)
+                except BlockingIOError:
+                    await ready(self._sink, is_write=True)
 
     async def write_eof(self) -> None:
-        if self._master is not None:
+        if self._has_terminal:
             await self.write(b"\x04")
-        elif self._process.stdin is not None:
-            self._process.stdin.close()
+        else:
+            self._close_sink()
 
     async def resize(self, columns: int, rows: int) -> None:
-        if self._master is not None:
-            _set_size(self._master, columns, rows)
+        if self._has_terminal and self._sink is not None:
+            _set_size(self._sink, columns, rows)
 
     async def wait(self) -> int:
         code = await self._process.wait()
@@ -70,13 +83,16 @@ class LocalProcess:
         sessions = {self._process.pid}
         await _end(lambda: _with_cookie(self._cookie) | _in_sessions(sessions), signal.SIGHUP, HANGUP_GRACE_S)
         await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        while self._process.stdout is not None and await self._process.stdout.read(READ_BYTES):
-            pass
-        if self._master is not None:
-            os.close(self._master)
-            self._master = None
+        await asyncio.sleep(0)  # the loop looks at the pipe once more: who waits for output hears that there is none
+        source, self._source = self._source, None
+        self._close_sink()
+        if source is not None:
+            os.close(source)
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None and not self._has_terminal:
+            os.close(sink)
 
 
 async def start_local_process(
@@ -90,39 +106,60 @@ async def start_local_process(
     cookie = f"{COOKIE}={secrets.token_hex(8)}"
     environment = {**environment, COOKIE: cookie.partition("=")[2]}
     enter = f"cd -- {expand_home(working_directory or '~')} || exit 126\n"
-    master = None
     try:
-        if tty is None:
-            process = await _spawn(enter + 'exec "$@" 2>&1', argv, environment, home, asyncio.subprocess.PIPE)
-        else:
-            master, slave = os.openpty()
-            try:
-                os.set_blocking(master, False)
-                _set_size(master, *tty)
-                # The first terminal that a session leader opens becomes its controlling one.
-                script = f'{enter}exec "$@" <>{os.ttyname(slave)} >&0 2>&1'
-                process = await _spawn(script, argv, environment, home, slave)
-            finally:
-                os.close(slave)
+        source, sink, theirs = _pipes() if tty is None else _terminal(tty)
     except OSError as problem:
-        if master is not None:
-            os.close(master)
         raise SandboxError(f"cannot start {argv[0]}: {problem}") from problem
-    return LocalProcess(process, master, cookie)
+    try:
+        # The first terminal that a session leader opens becomes its controlling one.
+        rest = 'exec "$@" 2>&1' if tty is None else f'exec "$@" <>{os.ttyname(theirs[0])} >&0 2>&1'
+        process = await _spawn(enter + rest, argv, environment, home, *theirs)
+    except BaseException as problem:
+        for end in {source, sink}:
+            os.close(end)
+        if isinstance(problem, OSError):
+            raise SandboxError(f"cannot start {argv[0]}: {problem}") from problem
+        raise
+    finally:
+        for end in set(theirs):
+            os.close(end)
+    return LocalProcess(process, source, sink, cookie)
+
+
+def _pipes() -> tuple[int, int, tuple[int, int]]:
+    """Our end of the output, our end of the input, and theirs of both (input first)."""
+    their_input, sink = os.pipe()
+    try:
+        source, their_output = os.pipe()
+    except OSError:
+        os.close(their_input)
+        os.close(sink)
+        raise
+    for ours in (source, sink):
+        os.set_blocking(ours, False)
+        with contextlib.suppress(OSError):  # more than this user may have: it is only a matter of speed
+            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return source, sink, (their_input, their_output)
+
+
+def _terminal(size: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    _set_size(master, *size)
+    return master, master, (slave, slave)
 
 
 async def _spawn(
-    script: str, argv: Sequence[str], environment: Mapping[str, str], home: Path, channel: int
+    script: str, argv: Sequence[str], environment: Mapping[str, str], home: Path, stdin: int, stdout: int
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *("sh", "-c", script, "rondo", *argv),
-        stdin=channel,
-        stdout=channel,
+        stdin=stdin,
+        stdout=stdout,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=home,
         env=environment,
         start_new_session=True,
-        limit=READ_BYTES,
     )
 
 

@@ -7,17 +7,15 @@ archive is, its first bytes tell.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from io import BufferedIOBase
-from pathlib import Path
+from io import BufferedIOBase, BufferedReader
 
 import zstandard
 
 from appliance.errors import SandboxError
-from appliance.executors.base import Process, Sandbox
+from appliance.executors.base import Process, Sandbox, TakesFiles
 from appliance.steps.inside import PRELUDE, ask
 
 _CHUNK = 1 << 20
@@ -34,6 +32,7 @@ done
 echo "root $root"
 """
 
+# Level 2: an eighth faster than the usual 3 for archives a few per cent larger, and most are read once or never.
 # Standard error joins the output of a process, and the output is the archive: so tar's words go to a file.
 _PACK = r"""
 root=$(full "$1"); shift
@@ -46,7 +45,7 @@ while [ "$left" -gt 0 ]; do
     set -- "$@" "./$file"
 done
 code=${TMPDIR:-/tmp}/rondo-code.$$
-if command -v zstd >/dev/null; then press="zstd -q -T0 -c"
+if command -v zstd >/dev/null; then press="zstd -q -2 -T0 -c"
 elif command -v gzip >/dev/null; then press="gzip -1 -c"
 else press=cat; fi
 { tar -C "$root" -cf - "$@"; echo $? >"$code"; } | $press
@@ -109,10 +108,13 @@ async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Seque
         raise SandboxError(f"tar in the sandbox ended with code {code}")
 
 
-async def unpack(sandbox: Sandbox, working_directory: str, blob: Path, root: str) -> tuple[int, str]:
-    """Unpack a stored archive below `root` in the sandbox; tar's exit code and words."""
-    with blob.open("rb") as file:
-        head = file.read(4)
+async def unpack(sandbox: Sandbox, working_directory: str, blob: BufferedReader, root: str) -> tuple[int, str]:
+    """Unpack a stored archive below `root` in the sandbox; tar's exit code and words.
+
+    It is read to its end even if it is thrown out meanwhile: an open file stays what it is.
+    """
+    head = await asyncio.to_thread(blob.read, 4)
+    blob.seek(0)
     stored = next((name for magic, name in _MAGIC if head.startswith(magic)), "plain")
     process = await sandbox.process(["sh", "-c", PRELUDE + _UNPACK, "rondo", working_directory, stored, root])
     try:
@@ -125,19 +127,22 @@ async def unpack(sandbox: Sandbox, working_directory: str, blob: Path, root: str
         await process.kill()
 
 
-async def _send(blob: Path, opened_here: str, process: Process) -> None:
+async def _send(blob: BufferedReader, opened_here: str, process: Process) -> None:
     """The blob's bytes, opened here when `opened_here` says how, since the image has nothing that could."""
-    with contextlib.closing(_opened(blob, opened_here)) as file:
+    if opened_here == "plain" and isinstance(process, TakesFiles):
+        await process.write_file(blob.fileno())
+    else:
+        file = _opened(blob, opened_here)
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
             await process.write(chunk)
     await process.write_eof()
 
 
-def _opened(blob: Path, how: str) -> BufferedIOBase:
+def _opened(blob: BufferedReader, how: str) -> BufferedIOBase:
     if how == "zstd":
         stream: BufferedIOBase = zstandard.open(blob, "rb")
         return stream
-    return gzip.open(blob, "rb") if how == "gzip" else blob.open("rb")
+    return gzip.GzipFile(fileobj=blob) if how == "gzip" else blob
 
 
 async def _listen(process: Process) -> str:
