@@ -6,14 +6,15 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from io import FileIO
+from collections.abc import AsyncIterator, Iterable, Iterator
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
 
 from appliance.errors import DiskFull
 
 _GATHER_BYTES = 1 << 20  # small chunks are gathered: each write is a hop to a thread
+_MOST_PARTS = os.sysconf("SC_IOV_MAX")
 _NEW = ".new"  # at the end of a blob's name while it is written
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -69,16 +70,19 @@ class Blobs:
         temporary = path.with_name(path.name + _NEW)
         try:
             with temporary.open("wb", buffering=0) as file:
-                gathered = bytearray()
+                gathered: list[bytes] = []
+                size = 0
                 async for chunk in chunks:
-                    gathered += chunk
-                    if len(gathered) >= _GATHER_BYTES:
-                        await asyncio.to_thread(self._write, file, bytes(gathered))
-                        gathered.clear()
-                await asyncio.to_thread(self._write, file, bytes(gathered))
+                    gathered.append(chunk)
+                    size += len(chunk)
+                    if size >= _GATHER_BYTES:
+                        await asyncio.to_thread(self._write, file, gathered)
+                        gathered, size = [], 0
+                await asyncio.to_thread(self._write, file, gathered)
                 await asyncio.to_thread(os.fsync, file.fileno())
                 size = file.tell()
             temporary.rename(path)
+            await asyncio.to_thread(self.settle, kind, [blob_id])
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -88,24 +92,37 @@ class Blobs:
         return size
 
     def store_file(self, kind: str, blob_id: str, content: IO[bytes]) -> None:
-        """`store` for a thread. Raises OSError when there is no room."""
+        """`store` for a thread; its name is on the disk only after `settle`. Raises OSError when there is no room."""
         path = self.path(kind, blob_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + _NEW)
         try:
             with temporary.open("wb", buffering=0) as file:
                 while chunk := content.read(_GATHER_BYTES):
-                    self._write(file, chunk)
+                    self._write(file, [chunk])
                 os.fsync(file.fileno())
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _write(self, file: FileIO, data: bytes) -> None:
+    def settle(self, kind: str, blob_ids: Iterable[str]) -> None:
+        """Put the names of blobs on the disk: rows may speak of them from now on, whatever happens. For a thread."""
+        for folder in {self.path(kind, blob_id).parent for blob_id in blob_ids}:
+            sync_folder(folder)
+        sync_folder(self.root / kind)
+
+    def _write(self, file: FileIO, parts: list[bytes]) -> None:
         """Raises OSError when the disk would be left with less than the floor: as if it were full."""
-        if free_bytes(self.root) - len(data) < self._floor_bytes:
+        size = sum(map(len, parts))
+        if free_bytes(self.root) - size < self._floor_bytes:
             raise OSError(errno.ENOSPC, "the floor of free room is reached")
-        _write_all(file, data)
+        written = os.writev(file.fileno(), parts[:_MOST_PARTS]) if parts else 0
+        if written < size:  # a disk that is nearly full takes a part of it, and then says why
+            _write_all(file, b"".join(parts)[written:])
+
+    def open(self, kind: str, blob_id: str) -> BufferedReader:
+        """A blob to read: to its end, also when it is dropped meanwhile. Raises FileNotFoundError when it is gone."""
+        return self.path(kind, blob_id).open("rb")
 
     def drop(self, kind: str, blob_id: str) -> None:
         """Remove a blob, half-written or whole; nothing to do when it is gone."""
@@ -117,6 +134,15 @@ class Blobs:
         """The ids of every blob of a kind, half-written ones of dead writers included."""
         for folder in (self.root / kind).glob("??"):
             yield from (path.name.removesuffix(_NEW) for path in folder.iterdir())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, as fsync does with what is in a file."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

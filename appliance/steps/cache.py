@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from io import BufferedReader
 
 from appliance.blobs import Blobs
 from appliance.errors import DiskFull
 from appliance.language import plan as plans
 from appliance.model import StepStatus
 from appliance.steps import archive, cache_key
-from appliance.steps.base import SUCCESS, NodeView, Outcome
+from appliance.steps.base import SUCCESS, Data, NodeView, Outcome
 from appliance.steps.inside import ask
 from appliance.store import caches
 
@@ -91,28 +94,41 @@ async def _store(node: NodeView, key: str, look: archive.Look) -> Outcome:
 
 async def restore(step: plans.RestoreCache, node: NodeView) -> Outcome:
     """The newest cache of the first key that is a prefix of any. To find none is no failure."""
-    data, facts = node.data, _facts(node)
+    facts = _facts(node)
     for template in step.keys:
         try:
             key = await cache_key.fill(template, facts)
         except cache_key.WrongKey as error:
             return await _failed(node, str(error))
-        now_ms = data.clock.now_ms()
-        found = await data.db.read(lambda tx: caches.newest(tx, data.project_id, data.scope, key, now_ms))  # noqa: B023
-        if found is None:
+        opened = await _open(node.data, key)
+        if opened is None:
             await node.say(f"No cache is found for key: {key}\n")
             continue
-        return await _fetch(node, found)
+        cache, blob = opened
+        with contextlib.closing(blob):
+            return await _fetch(node, cache, blob)
     return SUCCESS
 
 
-async def _fetch(node: NodeView, cache: caches.Cache) -> Outcome:
+async def _open(data: Data, key: str) -> tuple[caches.Cache, BufferedReader] | None:
+    """The newest cache with a prefix whose file is there, opened: then it can be thrown out without harm.
+
+    A row without a file is one that was just thrown out, or the file was lost: no promise is to be kept for it.
+    """
+    while True:
+        now_ms = data.clock.now_ms()
+        found = await data.db.read(lambda tx: caches.newest(tx, data.project_id, data.scope, key, now_ms))  # noqa: B023
+        if found is None:
+            return None
+        try:
+            return found, await asyncio.to_thread(data.blobs.open, Blobs.CACHES, found.id)
+        except FileNotFoundError:
+            await data.db.write(lambda tx: caches.remove(tx, data.project_id, found.id))  # noqa: B023 - awaited at once
+
+
+async def _fetch(node: NodeView, cache: caches.Cache, blob: BufferedReader) -> Outcome:
     data, began = node.data, time.monotonic()
     await node.say(f"Found a cache with key: {cache.key} ({cache.size_bytes / 1e6:.1f} MB)\n")
-    blob = data.blobs.path(Blobs.CACHES, cache.id)
-    if not blob.exists():
-        await node.say("It has just been thrown out: going on without it\n")
-        return SUCCESS
     code, words = await archive.unpack(node.sandbox, node.job.working_directory, blob, cache.root)
     if code:
         await node.say(words)

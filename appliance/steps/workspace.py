@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import posixpath
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,10 +98,12 @@ async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
     if not mine:
         await node.say("No job upstream has persisted anything\n")
     for layer in mine:
-        blob = data.blobs.path(Blobs.LAYERS, layer.id)
-        if not blob.exists():
+        try:
+            blob = await asyncio.to_thread(data.blobs.open, Blobs.LAYERS, layer.id)
+        except FileNotFoundError:
             return await _failed(node, "a layer of this workspace is gone: workspaces are kept for 15 days")
-        code, words = await archive.unpack(node.sandbox, node.job.working_directory, blob, step.at)
+        with contextlib.closing(blob):
+            code, words = await archive.unpack(node.sandbox, node.job.working_directory, blob, step.at)
         if code:
             await node.say(words)
             return await _failed(node, f"a layer could not be unpacked (tar ended with code {code})")
