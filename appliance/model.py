@@ -202,6 +202,22 @@ class Commit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PullRequest:
+    """What the forge said of a pull request. Title and the head's names are its author's claims, never used for trust."""
+
+    number: int
+    action: str  # opened | synchronize | reopened
+    title: str = ""
+    url: str = ""
+    is_draft: bool = False
+    base_ref: str = ""
+    base_revision: str = ""
+    head_ref: str = ""
+    head_owner: str = ""
+    head_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trigger:
     """An event that asks for a pipeline, as a door understood and verified it.
 
@@ -219,9 +235,11 @@ class Trigger:
     base_revision: str | None = None
     actor: str = ""  # the forge's or our login of who did it
     actor_id: UserId | None = None  # whose rights it has: only set by a door that has verified who it was
+    github_id: str = ""  # of the account `actor` at GitHub
     commit: Commit = field(default_factory=Commit)
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
     is_fork: bool = False  # verified by the forge; decides on trust
+    pull_request: PullRequest | None = None  # what is asked to be built is one
 
 
 @dataclass(frozen=True, kw_only=True)

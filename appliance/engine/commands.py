@@ -67,11 +67,13 @@ class Commands:
     async def accept(self, trigger: Trigger) -> Accepted:
         """Write a verified event down; when this returns it survives a power cut. The same event twice is one."""
         now_ms = self._clock.now_ms()
-        accepted = await self._db.write(lambda tx: moves.accept(tx, trigger, now_ms, self._honour_skip_ci))
+        accepted = await self._db.write(lambda tx: moves.receive(tx, trigger, now_ms, self._honour_skip_ci))
         if accepted is None:
             return Accepted(None, "this event was received before")
-        if accepted.skipped:
-            return Accepted(None, accepted.skipped)
+        if isinstance(accepted, moves.NotBuilt):
+            return Accepted(None, accepted.reason)
+        if accepted.is_skipped:
+            return Accepted(None, "the commit message says to skip")
         self._bell.ring("triggers")
         return Accepted(accepted.trigger_id)
 

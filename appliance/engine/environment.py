@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from appliance.language import plan as plans
-from appliance.model import Project, organization_id
+from appliance.model import Project, Trigger, organization_id
 from appliance.store import jobs, pipelines
 
 
@@ -55,5 +55,18 @@ def built_in(
         "CIRCLE_PROJECT_REPONAME": project.repo,
         "CIRCLE_REPOSITORY_URL": git_url,
         "CIRCLE_USERNAME": trigger.actor or None,
+        **_of_pull_request(trigger),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _of_pull_request(trigger: Trigger) -> dict[str, str | None]:
+    pull = trigger.pull_request
+    if pull is None:
+        return {}
+    found: dict[str, str | None] = {"CIRCLE_PULL_REQUEST": pull.url or None, "CIRCLE_PULL_REQUESTS": pull.url or None}
+    if trigger.is_fork:
+        found["CIRCLE_PR_NUMBER"] = str(pull.number)
+        found["CIRCLE_PR_USERNAME"] = pull.head_owner or None
+        found["CIRCLE_PR_REPONAME"] = pull.head_name or None
+    return found

@@ -1,4 +1,4 @@
-"""Changing a project's settings: one place for the API, the pages and the command line."""
+"""A project's settings: changing them, in one place for API, pages and command line; and which events they let in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 from appliance.errors import BadRequest
 from appliance.language.patterns import PatternError, compile_linear
-from appliance.model import ProjectFlags, ProjectId
+from appliance.model import Project, ProjectFlags, ProjectId, Trigger, TriggerKind, Vcs
 from appliance.store import projects
 from appliance.store.database import Tx
 
@@ -38,6 +38,27 @@ def change(tx: Tx, project_id: ProjectId, wanted: Mapping[str, object]) -> Proje
     projects.set_flags(tx, project_id, flags)
     log.info("project settings changed", extra={"project": project_id, "changed": ", ".join(wanted)})
     return flags
+
+
+def why_not_built(trigger: Trigger, project: Project, flags: ProjectFlags) -> str:
+    """Why an event starts nothing in a project, as part of a sentence; "" when it may (spec 4.3)."""
+    if flags.why_no_new_work:
+        return flags.why_no_new_work
+    if trigger.is_fork:
+        return "" if flags.build_fork_prs else "pull requests of forks are not built in this project (build_fork_prs)"
+    are_pushes_enough = not flags.build_prs_only or _is_always_built(trigger, project, flags)
+    if trigger.pull_request is not None:
+        return "the pushes to its branch are built" if are_pushes_enough else ""
+    # Only GitHub tells of pull requests, and who asks by the API means it.
+    if are_pushes_enough or trigger.kind is not TriggerKind.WEBHOOK or project.vcs is not Vcs.GITHUB:
+        return ""
+    return "only pull requests are built in this project (build_prs_only)"
+
+
+def _is_always_built(trigger: Trigger, project: Project, flags: ProjectFlags) -> bool:
+    if trigger.branch is None or trigger.branch == project.default_branch:
+        return True
+    return any(compile_linear(pattern).fullmatch(trigger.branch) for pattern in flags.pr_only_branch_overrides)
 
 
 def _patterns(value: object) -> tuple[str, ...]:

@@ -206,7 +206,9 @@ def pipeline_values(
     project: Project, trigger: Trigger, pipeline_id: PipelineId, number: int, git_url: str, now_ms: int
 ) -> dict[str, object]:
     """The pipeline values of spec 3.2 that a push or an API call knows; the compiler has the others as null."""
-    event = "api" if trigger.kind is TriggerKind.API else "push"
+    event = action = "api" if trigger.kind is TriggerKind.API else "push"
+    if trigger.pull_request is not None:
+        event, action = "pull_request", trigger.pull_request.action
     is_default = trigger.branch == project.default_branch
     return {
         "pipeline.id": pipeline_id,
@@ -234,8 +236,26 @@ def pipeline_values(
         "pipeline.trigger.received_at": rfc3339(now_ms),
         "pipeline.trigger_source": "api" if trigger.kind is TriggerKind.API else "webhook",
         "pipeline.event.name": event,
-        "pipeline.event.action": event,
+        "pipeline.event.action": action,
         "pipeline.event.provider_login": trigger.actor,
         "pipeline.config.file_path": CONFIG_PATH,
         "pipeline.config.sha": trigger.revision,
+        **_of_pull_request(trigger),
+    }
+
+
+def _of_pull_request(trigger: Trigger) -> dict[str, object]:
+    pull = trigger.pull_request
+    if pull is None:
+        return {}
+    return {
+        "pipeline.event.github.pull_request.number": pull.number,
+        "pipeline.event.github.pull_request.title": pull.title,
+        "pipeline.event.github.pull_request.url": pull.url or None,
+        "pipeline.event.github.pull_request.draft": pull.is_draft,
+        "pipeline.event.github.pull_request.base.ref": pull.base_ref,
+        "pipeline.event.github.pull_request.base.sha": pull.base_revision or None,
+        "pipeline.event.github.pull_request.head.ref": pull.head_ref,
+        "pipeline.event.github.pull_request.head.sha": trigger.revision,
+        "pipeline.event.context.github.pr_url": pull.url or None,
     }

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from appliance.engine import rules, settle
+from appliance.engine import flags, rules, settle
 from appliance.engine.settle import Changed as Changed
 from appliance.errors import Conflict
 from appliance.language import plan as plans
@@ -24,28 +24,49 @@ from appliance.model import (
     Trigger,
     TriggerKind,
     User,
+    Vcs,
     WorkflowId,
 )
-from appliance.store import approvals, continuations, jobs, pipelines, projects, requirements
+from appliance.store import approvals, continuations, jobs, people, pipelines, projects, requirements
 from appliance.store.database import Tx
 
 
 @dataclass(frozen=True)
 class Accepted:
     trigger_id: int
-    skipped: str  # why it starts nothing, as part of a sentence; "" when it does
+    is_skipped: bool
+
+
+@dataclass(frozen=True)
+class NotBuilt:
+    """An event that the project's settings keep from starting anything; `reason` is part of a sentence."""
+
+    reason: str
+
+
+def receive(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accepted | NotBuilt | None:
+    """What a door does with an event: `accept` it, for whoever it was, if the project builds such events.
+
+    What is not built is not written down: once the settings are changed, the forge may be asked to deliver it again.
+    """
+    project = projects.by_id(tx, trigger.project_id)
+    reason = flags.why_not_built(trigger, project, projects.flags(tx, project.id))
+    if reason:
+        return NotBuilt(reason)
+    if project.vcs is Vcs.GITHUB and trigger.kind is TriggerKind.WEBHOOK and not trigger.is_fork:
+        trigger = replace(trigger, actor_id=people.by_login(tx, "github", trigger.actor, trigger.github_id))
+    return accept(tx, trigger, now_ms, honour_skip_ci)
 
 
 def accept(tx: Tx, trigger: Trigger, now_ms: int, honour_skip_ci: bool) -> Accepted | None:
-    """Write an event down; None when it is here already. What starts nothing is kept, so that a retry is one too.
+    """Write an event down; None when it is here already. `[skip ci]` events are kept, so that a retry is one too.
 
     Who asks by the API means it, as with CircleCI's GitHub App (spec 4.3).
     """
     may_skip = honour_skip_ci and trigger.kind is TriggerKind.WEBHOOK and not trigger.is_fork
     is_skipped = may_skip and any(rules.says_skip(text) for text in (trigger.commit.subject, trigger.commit.body))
-    skipped = "the commit message says to skip" if is_skipped else projects.flags(tx, trigger.project_id).why_no_new_work
-    trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=bool(skipped))
-    return None if trigger_id is None else Accepted(trigger_id, skipped)
+    trigger_id = pipelines.add_trigger(tx, trigger, now_ms, is_skipped=is_skipped)
+    return None if trigger_id is None else Accepted(trigger_id, is_skipped)
 
 
 @dataclass(frozen=True, kw_only=True)

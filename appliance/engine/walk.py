@@ -137,7 +137,7 @@ def _data(shop: Workshop, facts: Facts, mask: Callable[[str], str]) -> Data:
         blobs=shop.blobs,
         clock=shop.clock,
         project_id=facts.project.id,
-        scope="trusted" if facts.pipeline.is_trusted else f"fork of {trigger.actor}",
+        scope="trusted" if facts.pipeline.is_trusted else f"fork, {trigger.branch}",  # a pull request's own
         job_id=facts.job.id,
         job_number=facts.job.number,
         workspace_id=facts.workflow.workspace_id,

@@ -15,6 +15,7 @@ from appliance.model import (
     PipelineId,
     PipelineState,
     ProjectId,
+    PullRequest,
     Trigger,
     TriggerKind,
     UserId,
@@ -93,6 +94,8 @@ def load_trigger(text: str) -> Trigger:
     data = json.loads(text)
     data["kind"] = TriggerKind(data["kind"])
     data["commit"] = Commit(**data["commit"])
+    if data.get("pull_request") is not None:
+        data["pull_request"] = PullRequest(**data["pull_request"])
     return Trigger(**data)
 
 
@@ -368,6 +371,16 @@ def workflow(tx: Tx, workflow_id: WorkflowId) -> Workflow:
 def workflows_of(tx: Tx, pipeline_id: PipelineId) -> list[Workflow]:
     rows = tx.execute("SELECT * FROM workflows WHERE pipeline_id = :id ORDER BY created_at_ms, rowid", {"id": pipeline_id})
     return [_workflow(row) for row in rows]
+
+
+def open_workflows_of(tx: Tx, project_id: ProjectId) -> list[WorkflowId]:
+    """The workflows of a project that have not ended."""
+    rows = tx.execute(
+        "SELECT workflows.id FROM pipelines JOIN workflows ON workflows.pipeline_id = pipelines.id"
+        " WHERE pipelines.project_id = :project AND workflows.stopped_at_ms IS NULL",
+        {"project": project_id},
+    )
+    return [WorkflowId(row["id"]) for row in rows]
 
 
 def set_workflow_status(tx: Tx, workflow_id: WorkflowId, status: WorkflowStatus, now_ms: int) -> None:

@@ -9,13 +9,14 @@ from urllib.parse import parse_qs
 
 from appliance.crypto import signature_matches
 from appliance.errors import BadRequest, Refused
-from appliance.model import Commit, Project, Trigger, TriggerKind
+from appliance.model import Commit, Project, PullRequest, Trigger, TriggerKind
 from appliance.vcs.base import Ignored
 from appliance.vcs.names import NO_REVISION, is_ref_name, is_revision
-from appliance.vcs.strict_json import parse_object, prose, word
+from appliance.vcs.strict_json import parse_object, prose, whole_number, word
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,100}")
 _MESSAGE_LIMIT = 20_000
+_NEWS = ("opened", "reopened", "synchronize")
 
 
 def understand(project: Project, secret: str | None, headers: Mapping[str, str], body: bytes) -> Trigger | Ignored:
@@ -25,14 +26,18 @@ def understand(project: Project, secret: str | None, headers: Mapping[str, str],
     event = heads.get("x-github-event", "")
     if event == "ping":
         return Ignored("the webhook works")
-    if event == "pull_request":
-        return Ignored("pull requests start nothing yet; the pushes to their branches do")
-    if event != "push":
-        return Ignored(f"events of type {event[:50]!r} start nothing; only pushes do")
+    if event not in ("push", "pull_request"):
+        return Ignored(f"events of type {event[:50]!r} start nothing; only pushes and pull requests do")
     delivery_id = heads.get("x-github-delivery", "")
     if not _DELIVERY.fullmatch(delivery_id):
         raise BadRequest("X-GitHub-Delivery is missing or strange")
-    return _push(project, delivery_id, parse_object(_payload(heads, body)))
+    document = parse_object(_payload(heads, body))
+    full_name = word(document, "repository", "full_name")
+    if full_name.casefold() != project.name.casefold():
+        raise Refused(f"this is about {full_name[:200]!r}, signed with the secret of {project.name}")
+    if event == "pull_request":
+        return _pull_request(project, delivery_id, document)
+    return _push(project, delivery_id, document)
 
 
 def _single(headers: Mapping[str, str]) -> dict[str, str]:
@@ -66,9 +71,6 @@ def _payload(heads: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _push(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Trigger | Ignored:
-    full_name = word(document, "repository", "full_name")
-    if full_name.casefold() != project.name.casefold():
-        raise Refused(f"this is a push to {full_name[:200]!r}, signed with the secret of {project.name}")
     ref, before, after = word(document, "ref"), word(document, "before"), word(document, "after")
     if document.get("deleted") is True or after == NO_REVISION:
         return Ignored(f"{ref[:200]} was deleted")
@@ -87,9 +89,66 @@ def _push(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Tr
         revision=_commit_of(document, after, is_tag=tag is not None),
         base_revision=None if before == NO_REVISION else before,
         actor=word(document, "sender", "login"),
+        github_id=_sender_id(document),
         commit=_commit(document),
         is_fork=False,  # who can push to the repository's own refs is no stranger
     )
+
+
+def _pull_request(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Trigger | Ignored:
+    """A pull request that has something new. Whether it is built is for the project's settings to say."""
+    action = word(document, "action")
+    if action not in _NEWS:
+        return Ignored(f"a pull request that is {action[:50]!r} starts nothing")
+    number, head = whole_number(document, "pull_request", "number"), word(document, "pull_request", "head", "sha")
+    if number is None or not is_revision(head):
+        raise BadRequest("the pull request has no number, or its head is not the id of a commit")
+    is_fork = _comes_from_elsewhere(document)
+    branch = f"pull/{number}" if is_fork else word(document, "pull_request", "head", "ref")
+    if not is_ref_name(f"refs/heads/{branch}"):
+        raise BadRequest("the head's ref is not a name that git could have")
+    return Trigger(
+        project_id=project.id,
+        kind=TriggerKind.WEBHOOK,
+        semantic_key=f"pull_request {number} {head}",
+        delivery_id=delivery_id,
+        branch=branch,
+        revision=head,
+        actor=word(document, "sender", "login"),
+        github_id=_sender_id(document),
+        is_fork=is_fork,
+        pull_request=_told(document, number, action),
+    )
+
+
+def _comes_from_elsewhere(document: Mapping[str, Any]) -> bool:
+    """By the ids of the repositories, which nobody can choose. What is unclear, as a deleted fork, is a stranger's."""
+    head = whole_number(document, "pull_request", "head", "repo", "id")
+    base = whole_number(document, "pull_request", "base", "repo", "id")
+    here = whole_number(document, "repository", "id")
+    return head is None or not head == base == here
+
+
+def _told(document: Mapping[str, Any], number: int, action: str) -> PullRequest:
+    of = ("pull_request",)
+    base = word(document, *of, "base", "sha")
+    return PullRequest(
+        number=number,
+        action=action,
+        title=prose(document, *of, "title"),
+        url=prose(document, *of, "html_url"),
+        is_draft=document["pull_request"].get("draft") is True,
+        base_ref=prose(document, *of, "base", "ref"),
+        base_revision=base if is_revision(base) else "",
+        head_ref=prose(document, *of, "head", "ref"),
+        head_owner=prose(document, *of, "head", "repo", "owner", "login"),
+        head_name=prose(document, *of, "head", "repo", "name"),
+    )
+
+
+def _sender_id(document: Mapping[str, Any]) -> str:
+    found = whole_number(document, "sender", "id")
+    return "" if found is None else str(found)
 
 
 def _branch_or_tag(ref: str) -> tuple[str | None, str | None]:

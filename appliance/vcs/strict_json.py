@@ -45,12 +45,27 @@ def prose(document: Mapping[str, Any], *path: str, limit: int = 1000) -> str:
     return _found(document, path)[:limit].encode("utf-8", "replace").decode("utf-8")
 
 
-def _found(document: Mapping[str, Any], path: tuple[str, ...]) -> str:
+def whole_number(document: Mapping[str, Any], *path: str) -> int | None:
+    """A number that counts or names something, at least 1; None when it is missing or null. Raises BadRequest."""
+    value = _value(document, path)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 < value < 1 << 62:
+        raise BadRequest(f"{'.'.join(path)} is not a number from 1 on")
+    return value
+
+
+def _value(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = document
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
-        if value is None:
-            return ""
+    return value
+
+
+def _found(document: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    value = _value(document, path)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise BadRequest(f"{'.'.join(path)} is not a text")
     return value

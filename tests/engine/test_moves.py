@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from appliance.model import (
     PipelineState,
     Project,
     ProjectFlags,
+    PullRequest,
     StepStatus,
     Trigger,
     TriggerKind,
@@ -128,10 +130,10 @@ def test_a_branch_that_goes_back_and_comes_again_is_a_new_event_after_a_while(tx
 
 def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, project: Project) -> None:
     skipped = moves.accept(tx, push(project, message="x [skip ci]"), NOW, True)
-    assert skipped is not None and skipped.skipped
+    assert skipped is not None and skipped.is_skipped
     assert pipelines.oldest_open_trigger(tx) is None
     kept = moves.accept(tx, push(project, "2" * 40, "d2", "x [skip ci]"), NOW, False)
-    assert kept is not None and not kept.skipped
+    assert kept is not None and not kept.is_skipped
     assert pipelines.oldest_open_trigger(tx) is not None
 
 
@@ -140,13 +142,13 @@ def test_the_title_and_the_body_each_say_skip_in_their_first_250_characters(tx: 
     trigger = replace(trigger, commit=Commit(subject="x" * 200, body="y" * 200 + " [skip ci]"))
     accepted = moves.accept(tx, trigger, NOW, True)
     assert accepted is not None
-    assert accepted.skipped
+    assert accepted.is_skipped
 
 
 def test_a_fork_cannot_skip_and_is_not_trusted(tx: Tx, project: Project) -> None:
     fork = replace(push(project, message="[skip ci]"), is_fork=True)
     accepted = moves.accept(tx, fork, NOW, True)
-    assert accepted is not None and not accepted.skipped
+    assert accepted is not None and not accepted.is_skipped
     pipeline = pipelines.add_pipeline(
         tx, fork, state=PipelineState.CREATED, source="", compiled="", values={}, problems=[], now_ms=NOW
     )
@@ -236,10 +238,63 @@ def test_an_approval_holds_the_workflow_and_frees_what_follows(tx: Tx, project: 
 @pytest.mark.parametrize("flags", [ProjectFlags(blocks_new_work=True), ProjectFlags(is_stopped=True)])
 def test_a_project_that_takes_no_new_work_starts_nothing_and_says_why(tx: Tx, project: Project, flags: ProjectFlags) -> None:
     projects.set_flags(tx, project.id, flags)
-    accepted = moves.accept(tx, push(project), NOW, True)
-    assert accepted is not None and accepted.skipped == flags.why_no_new_work != ""
+    assert moves.receive(tx, push(project), NOW, True) == moves.NotBuilt(flags.why_no_new_work)
     projects.set_flags(tx, project.id, ProjectFlags())
-    assert moves.accept(tx, push(project), NOW, True) is None, "what came meanwhile does not come back"
+    again = moves.receive(tx, push(project), NOW, True)
+    assert isinstance(again, moves.Accepted), "the forge may be asked to deliver it again"
+
+
+FORK = PullRequest(number=7, action="opened")
+
+
+@pytest.mark.parametrize(
+    ("event", "flags", "is_built"),
+    [
+        ({}, {}, True),
+        ({"branch": "b"}, {}, True),
+        ({"branch": "b"}, {"build_prs_only": True}, False),
+        ({"branch": "main"}, {"build_prs_only": True}, True),
+        ({"branch": None, "tag": "v1"}, {"build_prs_only": True}, True),
+        ({"branch": "release/1"}, {"build_prs_only": True, "pr_only_branch_overrides": ("release/.*",)}, True),
+        ({"branch": "my-release/1"}, {"build_prs_only": True, "pr_only_branch_overrides": ("release/.*",)}, False),
+        ({"branch": "b", "kind": TriggerKind.API}, {"build_prs_only": True}, True),
+        ({"branch": "b", "pull_request": FORK}, {}, False),
+        ({"branch": "b", "pull_request": FORK}, {"build_prs_only": True}, True),
+        ({"branch": "main", "pull_request": FORK}, {"build_prs_only": True}, False),
+        ({"branch": "pull/7", "pull_request": FORK, "is_fork": True}, {}, False),
+        ({"branch": "pull/7", "pull_request": FORK, "is_fork": True}, {"build_prs_only": True}, False),
+        ({"branch": "pull/7", "pull_request": FORK, "is_fork": True}, {"build_fork_prs": True}, True),
+        ({"branch": "pull/7", "is_fork": True}, {"build_fork_prs": True, "blocks_new_work": True}, False),
+    ],
+)
+def test_which_events_a_projects_settings_let_in(
+    tx: Tx, project: Project, event: dict[str, Any], flags: dict[str, Any], is_built: bool
+) -> None:
+    projects.set_flags(tx, project.id, ProjectFlags(**flags))
+    found = moves.receive(tx, replace(push(project), **event), NOW, True)
+    assert isinstance(found, moves.Accepted if is_built else moves.NotBuilt), found
+
+
+def test_a_login_of_github_has_the_rights_of_who_is_linked_to_it_unless_it_speaks_for_a_fork(
+    tx: Tx, project: Project
+) -> None:
+    ann = people.add(tx, name="ann", is_admin=False, sees_all_projects=True, now_ms=NOW)
+    people.link(tx, ann.id, "github", "someone", NOW)
+    projects.set_flags(tx, project.id, ProjectFlags(build_fork_prs=True))
+
+    def actor(number: int, **changes: Any) -> UserId | None:
+        trigger = replace(push(project, f"{number:040x}", f"d{number}"), **changes)
+        accepted = moves.receive(tx, trigger, NOW, True)
+        assert isinstance(accepted, moves.Accepted)
+        found = pipelines.oldest_open_trigger(tx, accepted.trigger_id - 1)
+        assert found is not None
+        return found.trigger.actor_id
+
+    assert actor(1) is None, "GitHub did not say whose account it is"
+    assert actor(2, github_id="17") == ann.id
+    assert actor(3, github_id="18") is None
+    assert actor(4, github_id="17", actor="other") is None
+    assert actor(5, github_id="17", is_fork=True) is None
 
 
 def test_a_user_who_is_gone_has_no_rights_any_more_nor_has_who_is_called_alike(tx: Tx, project: Project) -> None:

@@ -57,12 +57,76 @@ def test_a_delivery_means_what_it_says(path: Path) -> None:
         assert found == Ignored(expect["ignored"])
         return
     assert isinstance(found, Trigger)
-    assert found.kind is TriggerKind.WEBHOOK and found.is_fork is False
+    assert found.kind is TriggerKind.WEBHOOK and found.is_fork is expect.pop("is_fork", False)
     assert found.delivery_id == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-    assert found.semantic_key == f"push {case['body']['ref']} {case['body']['before']} {case['body']['after']}"
+    key = expect.pop("key", None)
+    assert found.semantic_key == (key or "push {ref} {before} {after}".format_map(case["body"]))
     assert found.commit.author_login == expect.pop("author")
     assert (found.commit.subject, found.commit.body) == (expect.pop("subject"), expect.pop("body"))
     assert {name: getattr(found, name) for name in expect} == expect
+
+
+ELSEWHERE = {"full_name": "acme/app", "fork": False}
+
+
+@pytest.mark.parametrize(
+    ("head", "base"),
+    [
+        (None, {"id": 512}),  # the fork was deleted
+        (ELSEWHERE, {"id": 512}),
+        ({**ELSEWHERE, "id": None}, {"id": 512}),
+        ({**ELSEWHERE, "id": 9000}, {"id": 512}),
+        ({**ELSEWHERE, "id": 9000}, {"id": 9000}),
+        ({**ELSEWHERE, "id": 512}, {}),
+        ({**ELSEWHERE, "id": 512}, None),
+    ],
+)
+def test_a_pull_request_is_a_strangers_unless_its_repository_is_ours_by_its_id(head: Any, base: Any) -> None:
+    body = load("pull_request_of_a_fork")["body"]
+    body["pull_request"]["head"]["repo"], body["pull_request"]["base"]["repo"] = head, base
+    raw = json.dumps(body).encode()
+    found = receive(raw, headers(raw, "pull_request"))
+    assert isinstance(found, Trigger) and found.is_fork and found.branch == "pull/7"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("pull_request", "number"), "7"),
+        (("pull_request", "number"), True),
+        (("pull_request", "number"), -1),
+        (("pull_request", "number"), None),
+        (("pull_request", "head", "sha"), "main"),
+        (("pull_request", "head", "repo", "id"), "512"),
+        (("pull_request", "head", "repo", "id"), 512.0),
+        (("sender", "id"), [1]),
+    ],
+)
+def test_a_pull_request_in_a_strange_shape_is_refused(path: tuple[str, ...], value: Any) -> None:
+    body = load("pull_request_of_a_fork")["body"]
+    inner = body
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    raw = json.dumps(body).encode()
+    with pytest.raises(BadRequest):
+        receive(raw, headers(raw, "pull_request"))
+
+
+def test_a_branch_of_a_pull_request_that_git_could_not_have_is_refused() -> None:
+    body = load("pull_request_of_a_branch")["body"]
+    body["pull_request"]["head"]["ref"] = "a b"
+    raw = json.dumps(body).encode()
+    with pytest.raises(BadRequest):
+        receive(raw, headers(raw, "pull_request"))
+
+
+def test_a_pull_request_of_another_repository_is_refused() -> None:
+    body = load("pull_request_of_a_fork")["body"]
+    body["repository"]["full_name"] = "acme/other"
+    raw = json.dumps(body).encode()
+    with pytest.raises(Refused):
+        receive(raw, headers(raw, "pull_request"))
 
 
 def test_header_names_have_no_case_and_a_form_is_read_too() -> None:
