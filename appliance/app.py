@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.api import server as web_server
+from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
 from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
@@ -236,6 +237,7 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
         web_url=core.web_url,
         ssh_command=addresses.ssh_command,
         git_url=git_url,
+        carry_on=for_jobs(core.commands, core.settings) if core.settings.is_on("jobs.continue_by_curl") else None,
     )
 
 

@@ -101,6 +101,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("resource_classes", "table", RESOURCE_CLASSES, 'Resource classes: name = "CPUs/GiB". Lines here change these or add others; `machine.NAME` is what machine jobs get.'),
     Option("jobs.mounts", "list", (), 'Host paths shown read-only in every job: "/etc/ssl/certs:/etc/ssl/certs".'),
     Option("jobs.environment", "table", {}, "Environment variables of every job, below all that its project or config sets."),
+    Option("jobs.continue_by_curl", "boolean", True, "In jobs of setup workflows `curl .../api/v2/pipeline/continue` asks this Rondo, whatever host it names, and needs no network. Off: such jobs must name an address of ours that they can reach."),
     Option("jobs.cpus", "number", 0.0, "CPUs that running jobs may claim in all. 0: twice those of this machine, since jobs often wait.", "CPUs", least=0),
     Option("jobs.memory", "integer", 0, "Memory that running jobs may use in all. 0: this machine's.", "bytes", least=0),
     Option("jobs.at_once", "integer", 16, "Nodes that run at once at most.", least=1),

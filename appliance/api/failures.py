@@ -61,7 +61,7 @@ def translating(error_page: ErrorPage) -> Middleware:
                     response.headers[name] = error.headers[name]
             return response
         except RondoError as error:
-            status = _status_of(error)
+            status = status_of(error)
             if status >= 500:
                 log.error("a request failed", extra={"path": request.path, "error": str(error)})
             response = await answer(request, status, str(error) if status != 500 else "Something went wrong here.")
@@ -79,7 +79,7 @@ def translating(error_page: ErrorPage) -> Middleware:
     return translate
 
 
-def _status_of(error: RondoError) -> int:
+def status_of(error: RondoError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 

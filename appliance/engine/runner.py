@@ -12,7 +12,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import moves, oidc, placement
+from appliance.engine import asks, moves, oidc, placement
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.usage import Meter
@@ -76,6 +76,8 @@ class _Runner:
         self._walk: Walk | None = None
         self._meter: Meter | None = None
         self._stop: _Stop | None = None
+        # The jobs of a setup workflow are heard while they run, when they ask to continue their pipeline.
+        self._carry_on = shop.carry_on if facts.workflow.is_setup else None
         self.record = Record(shop, facts)
 
     async def run(self) -> None:
@@ -112,6 +114,8 @@ class _Runner:
         """Everything up to the node's end, unless a stop comes first. What the world does wrong ends the node."""
         try:
             self._sandbox = sandbox = await self._open()
+            if self._carry_on is not None:
+                await asks.prepare(sandbox)
         except ImageError as error:
             self.record.end_step(0, Outcome(StepStatus.FAILED, message=str(error)))
             await self._finish(NodeStatus.FAILED, str(error))
@@ -132,9 +136,13 @@ class _Runner:
         )
         with self._shop.live.show(live):
             async with asyncio.TaskGroup() as beside:
-                measuring = beside.create_task(meter.run())
+                helpers = [beside.create_task(meter.run())]
+                if self._carry_on is not None:
+                    name = f"{self._facts.job.id}.{self._facts.node.index}"
+                    helpers.append(beside.create_task(asks.answer_all(sandbox, name, self._carry_on)))
                 status, message = await self._walk.walk(lambda: self._stop is not None)
-                measuring.cancel()
+                for helper in helpers:
+                    helper.cancel()
             await self._finish(status, message)
 
     async def _finish(self, status: NodeStatus, message: str) -> None:

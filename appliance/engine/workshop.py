@@ -9,7 +9,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
-from appliance.engine import placement, rights
+from appliance.engine import asks, placement, rights
 from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
@@ -47,6 +47,7 @@ class Workshop:
     web_url: str
     ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types
     git_url: Callable[[Project], str]
+    carry_on: asks.Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,19 @@ class Usage:
     processes: int  # and threads, now
 
 
+@dataclass(frozen=True)
+class Ask:
+    """Something that a command of ours in a sandbox asks of the appliance. `id` is unique in the sandbox."""
+
+    id: str
+    body: bytes = field(repr=False)
+
+    @property
+    def answer(self) -> str:
+        """Where the answer is awaited: a name for `Sandbox.put`."""
+        return f"ask/{self.id}.answer"
+
+
 class Process(Protocol):
     """A process in the sandbox beside the supervised commands: data streams and debug shells. Not re-attachable."""
 
@@ -164,6 +177,17 @@ class Sandbox(Protocol):
         """Show the job a file below $CIRCLE_INTERNAL_TASK_DATA. It is there whole or not at all; in no argv.
 
         `name` is a path of ours. Raises SandboxError when there is no room for it.
+        """
+
+    async def install(self, name: str, text: str) -> None:
+        """Put a command (a text for sh, without its first line) first on the PATH of every step. May be repeated."""
+
+    def asks(self) -> AsyncGenerator[Ask, None]:
+        """What commands of ours ask from now on, and what was asked before and is not answered.
+
+        A command asks by a file ID.ask of at most 16 MiB below $CIRCLE_INTERNAL_TASK_DATA/ask, and waits for ID.answer.
+        Everything there may be the job's own doing. An ask is yielded again by a later reader until it is answered.
+        Ends only by being closed; raises SandboxError when it cannot be read on.
         """
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Command, Exit, Process, Progress, SandboxSpec, Usage
+from appliance.executors.base import Ask, Command, Exit, Process, Progress, SandboxSpec, Usage
 from appliance.executors.payload import payload
 
 CHUNK_BYTES = 256 * 1024
@@ -193,6 +193,13 @@ class FakeSandbox:
 
     async def put(self, name: str, data: bytes) -> None:
         self._alive().files[name] = data
+
+    async def install(self, name: str, text: str) -> None:
+        self._alive().files[f"bin/{name}"] = text.encode()
+
+    async def asks(self) -> AsyncGenerator[Ask, None]:
+        await asyncio.Event().wait()  # nothing in here can ask
+        yield Ask("", b"")
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         commands = self._alive().commands

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
-from appliance.executors.base import Command, Exit, Process
+from appliance.executors.asks import AskReader
+from appliance.executors.base import Ask, Command, Exit, Process
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
 
@@ -105,7 +106,13 @@ class SupervisedSandbox(ABC):
         return parse_exports(output.decode("utf-8", "surrogateescape"))
 
     async def put(self, name: str, data: bytes) -> None:
-        process = await self.process(["sh", "-c", f"{self._find_state}\n{_PUT}", "rondo", name])
+        await self._pour(_PUT, name, data)
+
+    async def install(self, name: str, text: str) -> None:
+        await self._pour(_INSTALL, name, text.encode())
+
+    async def _pour(self, script: str, name: str, data: bytes) -> None:
+        process = await self.process(["sh", "-c", f"{self._find_state}\n{script}", "rondo", name])
         try:
             await process.write(data)
             await process.write_eof()
@@ -115,6 +122,17 @@ class SupervisedSandbox(ABC):
             await process.kill()
         if code:
             raise SandboxError(f"cannot write {name} in the sandbox: {words.decode('utf-8', 'replace').strip()[:500]}")
+
+    async def asks(self) -> AsyncGenerator[Ask, None]:
+        process = await self.process(["sh", "-c", f"{self._find_state}\n{_ASKS}"])
+        reader = AskReader()
+        try:
+            while data := await process.read():
+                for ask in reader.feed(data):
+                    yield ask
+        finally:
+            await process.kill()
+        raise SandboxError("what the job asks cannot be read any more")
 
     async def detach(self) -> None:
         transport, self._transport = self._transport, None
@@ -277,6 +295,31 @@ _PUT = """\
 umask 077
 r_file=$r_dir/task/$1
 mkdir -p "${r_file%/*}" && cat >"$r_file.new" && mv "$r_file.new" "$r_file"
+"""
+
+_INSTALL = """\
+r_file=$r_dir/bin/$1
+r_shell=/bin/sh
+[ -x "$r_shell" ] || r_shell=$(command -v sh)
+{ printf '#!%s\\n' "$r_shell" && cat; } >"$r_file.new" && chmod 755 "$r_file.new" && mv "$r_file.new" "$r_file"
+"""
+
+# What was printed once is not printed again by this reader; the answer is what ends an ask for all of them.
+_ASKS = """\
+r_asks=$r_dir/task/ask; r_printed=' '
+while [ -d "$r_dir" ]; do
+    for r_file in "$r_asks"/*.ask; do
+        r_name=${r_file##*/}; r_name=${r_name%.ask}
+        case $r_name in '' | *[!A-Za-z0-9._-]*) continue ;; esac
+        case $r_printed in *" $r_name "*) continue ;; esac
+        r_printed="$r_printed$r_name "
+        [ ! -e "$r_asks/$r_name.answer" ] || continue
+        r_size=$(($(wc -c <"$r_file")))
+        printf '\\001ask %s %s\\n' "$r_name" "$r_size"
+        head -c "$r_size" "$r_file"
+    done
+    sleep 0.2 2>/dev/null || sleep 1
+done
 """
 
 # The exit is seen before the size is taken: so what was written before the end is always printed.

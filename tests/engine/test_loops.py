@@ -160,6 +160,7 @@ def workshop(db: Database, tmp_path: Path, *, key: bytes = b"k" * 32) -> Worksho
         web_url="http://x",
         ssh_command=lambda number, index: "",
         git_url=lambda project: "",
+        carry_on=None,
     )
 
 
