@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -9,8 +10,9 @@ from aiohttp import web
 from appliance.api.auth import user_of
 from appliance.api.parts import parts_of
 from appliance.api.routes import Policy, Route
-from appliance.api.wire import answer, listing, message, time_of
-from appliance.errors import NotFound
+from appliance.api.wire import answer, json_body, listing, message, time_of
+from appliance.engine import reruns
+from appliance.errors import BadRequest, NotFound
 from appliance.model import JobId, Project, User, WorkflowId, uuid_of
 from appliance.store import jobs, overview, pipelines, projects
 from appliance.store.database import Tx
@@ -47,6 +49,9 @@ def workflow_wire(tx: Tx, workflow: Workflow, line: Line, project: Project) -> d
         data["tag"] = "setup"
     if workflow.canceled_by is not None:
         data["canceled_by"] = person(tx, workflow.canceled_by)
+    if workflow.max_auto_reruns:
+        data["max_auto_reruns"] = workflow.max_auto_reruns
+        data["auto_rerun_number"] = workflow.auto_rerun_number
     return data
 
 
@@ -69,6 +74,8 @@ def _job_wire(tx: Tx, job: JobChip, by_name: dict[str, JobChip], project: Projec
         data["approval_request_id"] = job.id
     if job.approved_by is not None:
         data["approved_by"] = person(tx, job.approved_by)
+    if job.canceled_by is not None:
+        data["canceled_by"] = person(tx, job.canceled_by)
     return data
 
 
@@ -117,9 +124,33 @@ async def approve(request: web.Request) -> web.Response:
     return message("Accepted.", 202)
 
 
+_SWITCHES = ("from_failed", "sparse_tree", "enable_ssh", "failed_tests")
+
+
+async def rerun(request: web.Request) -> web.Response:
+    """Run a workflow again (spec 4.5). `failed_tests` is ours: CircleCI has it on its pages only."""
+    parts, user, wanted = parts_of(request), user_of(request), WorkflowId(request.match_info["id"])
+    await parts.db.read(lambda tx: workflow_for(tx, user, wanted))
+    wish = wish_of(await json_body(request, ("jobs", *_SWITCHES)))
+    return answer({"workflow_id": await parts.commands.rerun(wanted, wish, user)}, 202)
+
+
+def wish_of(body: Mapping[str, Any]) -> reruns.Wish:
+    """What a body asks for; a field that is null is not there. Raises BadRequest."""
+    switches = {name: body[name] for name in _SWITCHES if body.get(name) is not None}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise BadRequest(f"The parameter {name} must be true or false.")
+    found = body.get("jobs") or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise BadRequest("The parameter jobs must be a list of job ids.")
+    return reruns.Wish(jobs=tuple(JobId(one) for one in dict.fromkeys(found)), **switches)
+
+
 ROUTES = (
     Route("GET", "/api/v2/workflow/{id}", show, Policy.TOKEN),
     Route("GET", "/api/v2/workflow/{id}/job", show_jobs, Policy.TOKEN),
     Route("POST", "/api/v2/workflow/{id}/cancel", cancel, Policy.TOKEN),
+    Route("POST", "/api/v2/workflow/{id}/rerun", rerun, Policy.TOKEN),
     Route("POST", "/api/v2/workflow/{id}/approve/{job}", approve, Policy.TOKEN),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import continuation, moves, moves_setup
+from appliance.engine import continuation, moves, moves_setup, reruns
 from appliance.errors import NotFound
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, PipelineId, Trigger, User, WorkflowId
@@ -119,6 +119,13 @@ class Commands:
         now_ms = self._clock.now_ms()
         changed = await self._db.write(lambda tx: moves.approve(tx, job_id, user, now_ms))
         self._ring(changed)
+
+    async def rerun(self, workflow_id: WorkflowId, wish: reruns.Wish, user: User) -> WorkflowId:
+        """Run a workflow again, or a part of it; the new workflow. Raises NotFound, BadRequest, Refused, Conflict."""
+        now_ms = self._clock.now_ms()
+        again = await self._db.write(lambda tx: reruns.rerun(tx, workflow_id, wish, user, now_ms))
+        self._ring(again.changed)
+        return again.workflow_id
 
     async def enter(self, job_number: int, index: int, user: User, address: str, command: str) -> tuple[LiveNode, int]:
         """Record a visit to a running job; gives the node and the visit's id. Raises NotFound when it is not running."""

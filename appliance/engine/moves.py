@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from appliance.engine import flags, rules, settle
+from appliance.engine import flags, reruns, rules, settle
 from appliance.engine.settle import Changed as Changed
 from appliance.errors import Conflict
 from appliance.language import plan as plans
@@ -272,7 +272,7 @@ def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
 def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> Changed:
     """Cancel every job that has not ended. A workflow that has ended stays as it is. Raises NotFound."""
     workflow = pipelines.workflow(tx, workflow_id)
-    project_id = pipelines.pipeline(tx, workflow.pipeline_id).project_id
+    project_id, _ = pipelines.origin_of(tx, workflow.pipeline_id)
     changed = Changed(project=project_id, pipeline=workflow.pipeline_id, workflows={workflow_id})
     if workflow.status.is_done:
         return changed
@@ -337,5 +337,12 @@ def _end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
 
 
 def _follow(tx: Tx, workflow_id: WorkflowId, ended: Iterable[JobId], changed: Changed, now_ms: int) -> None:
-    """Let the rest of the workflow follow from a change; `ended` names the jobs that ended by it."""
+    """Let the rest of the workflow follow from a change; `ended` names the jobs that ended by it.
+
+    A workflow that failed by it may be run again at once, as its config says.
+    """
     settle.settle(tx, workflow_id, ended, changed, now_ms)
+    while changed.failed:
+        again = reruns.automatic(tx, changed.failed.pop(), now_ms)
+        if again is not None:
+            changed.add(again.changed)

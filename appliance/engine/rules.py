@@ -64,6 +64,11 @@ def workflow_status(jobs: Collection[JobStatus], *, is_canceled: bool, is_errore
     return WorkflowStatus.SUCCESS
 
 
+def is_rerun_from_failed(status: JobStatus) -> bool:
+    """Whether a rerun from failed runs this ended job again, with all that comes after it (spec 4.5)."""
+    return status not in (JobStatus.SUCCESS, JobStatus.NOT_RUN)
+
+
 def _going_status(statuses: set[JobStatus]) -> WorkflowStatus:
     if statuses & FAILURES:
         return WorkflowStatus.FAILING

@@ -27,6 +27,13 @@ class Changed:
     canceled: set[JobId] = field(default_factory=set)
     failed: list[WorkflowId] = field(default_factory=list)  # that ended so just now
 
+    def add(self, other: Changed) -> None:
+        """These changes too, of the same pipeline."""
+        self.workflows |= other.workflows
+        self.jobs |= other.jobs
+        self.canceled |= other.canceled
+        self.failed += other.failed
+
     def topics(self) -> list[str]:
         """The bell's topics for these changes."""
         return [

@@ -288,6 +288,14 @@ def heading(tx: Tx, pipeline_id: PipelineId) -> tuple[int, str]:
     return int(row["number"]), str(row["revision"])
 
 
+def origin_of(tx: Tx, pipeline_id: PipelineId) -> tuple[ProjectId, int]:
+    """The project of a pipeline and when it was made, without its config."""
+    row = tx.execute("SELECT project_id, created_at_ms FROM pipelines WHERE id = :id", {"id": pipeline_id}).fetchone()
+    if row is None:
+        raise NotFound("Pipeline not found")
+    return ProjectId(row["project_id"]), int(row["created_at_ms"])
+
+
 def pipeline_by_number(tx: Tx, project_id: ProjectId, number: int) -> Pipeline:
     row = tx.execute(
         "SELECT * FROM pipelines WHERE project_id = :project AND number = :number",
