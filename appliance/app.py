@@ -23,7 +23,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock, SystemClock
 from appliance.crypto import SecretBox, load_or_make_key
-from appliance.engine import placement
+from appliance.engine import fit, placement
 from appliance.engine.classes import Classes
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
@@ -33,7 +33,7 @@ from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.recovery import recover
 from appliance.engine.runner import run_node
-from appliance.engine.scheduler import Capacity, Scheduler
+from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import SettingsError
 from appliance.executors.base import Executor, Mount
@@ -259,7 +259,13 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
         clock=core.clock,
         executors=core.executors,
         places=core.places,
-        capacity=_capacity(core.settings),
+        machine=_machine(core.settings),
+        bounds=fit.Bounds(
+            nodes=core.settings.integer("jobs.at_once"),
+            nodes_of_project=core.settings.integer("jobs.at_once_per_project"),
+            patience_ms=int(core.settings.number("jobs.patience") * 1000),
+        ),
+        priorities=_priorities(core.settings),
         run_node=lambda job_id, index: run_node(workshop, job_id, index),
         check_disk=lambda: check_room(core.data, core.settings.integer("disk.floor")),
     )
@@ -359,13 +365,30 @@ def _mount(text: str) -> Mount:
     return Mount(source=source, target=target)
 
 
-def _capacity(settings: Settings) -> Capacity:
+def _machine(settings: Settings) -> fit.Machine:
     memory = settings.integer("jobs.memory") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Capacity(
+    return fit.Machine(
+        name=HERE,
         cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
         memory_bytes=memory,
         nodes=settings.integer("jobs.at_once"),
     )
+
+
+def _priorities(settings: Settings) -> dict[str, int]:
+    table = settings.table("priorities")
+    wrong = [
+        f"priorities: {pattern} = {value!r} is not a whole number"
+        for pattern, value in table.items()
+        if not _is_whole(value)
+    ]
+    if wrong:
+        raise SettingsError(wrong)
+    return {pattern: int(value) for pattern, value in table.items()}
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 async def _greeting(core: _Core, appliance: Appliance) -> tuple[str, ...]:

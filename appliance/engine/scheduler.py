@@ -1,4 +1,4 @@
-"""Gives waiting nodes to runners while there is room: oldest first, smaller ones may pass a big one for a while.
+"""Gives waiting nodes to runners while there is room; `fit` decides which, and says of the rest why they wait.
 
 The room that is taken is counted by the runners that live in this process, not by the rows: a cancelled node holds its
 memory until its sandbox is gone, and nothing else can run nodes.
@@ -7,43 +7,45 @@ memory until its sandbox is gone, and nothing else can run nodes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fnmatch
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import admission, classes, moves, placement
-from appliance.errors import DiskFull
+from appliance.engine import admission, fit, moves, placement
+from appliance.errors import DiskFull, NotFound
 from appliance.executors.base import Executor
-from appliance.language import plan as plans
 from appliance.model import JobId, JobStatus
-from appliance.store import contexts, jobs
+from appliance.store import contexts, jobs, queue
 from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
-_BATCH = 200  # waiting nodes looked at in one go
+_BATCH = 500  # waiting nodes looked at in one go
+_BATCH_OF_PROJECT = 100
+_EXPLAINED = 100  # so many of them are told why they wait
 _CHECK_S = 5.0  # an engine that hangs holds up the others' nodes for no longer
-_PATIENCE_MS = 120_000  # after that nothing passes the oldest node any more
+_TRUST_S = 1.0  # an engine that answered is not asked again for so long
+
+HERE = "this machine"
 
 RunNode = Callable[[JobId, int], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capacity:
-    """What running nodes may take in all."""
-
-    cpus: float
-    memory_bytes: int
-    nodes: int
+Priorities = Mapping[str, int]
+"""Patterns of "ORG/REPO" or "ORG/REPO@BRANCH" to a priority; the first that matches counts. From the settings only: what
+stands in a repository could raise itself."""
 
 
 @dataclass(frozen=True)
-class _Held:
-    cpus: float
-    memory_bytes: int
+class _Known:
+    """What was found out about a waiting job."""
+
+    candidate: queue.Candidate
+    placed: placement.Placement
+    priority: int
 
 
 class Scheduler:
@@ -55,153 +57,160 @@ class Scheduler:
         clock: Clock,
         executors: Mapping[str, Executor],
         places: placement.Places,
-        capacity: Capacity,
+        machine: fit.Machine,
+        bounds: fit.Bounds,
         run_node: RunNode,
         check_disk: Callable[[], None],
+        priorities: Priorities | None = None,
     ) -> None:
         self._db = db
         self._bell = bell
         self._clock = clock
         self._executors = executors
         self._places = places
-        self._capacity = capacity
+        self._machine = machine
+        self._bounds = bounds
         self._run_node = run_node
         self._check_disk = check_disk
-        self._held: dict[tuple[JobId, int], _Held] = {}
+        self._priorities = priorities or {}
+        self._held: dict[tuple[JobId, int], fit.Held] = {}
+        self._known: dict[JobId, _Known] = {}
+        self._answered_s: dict[str, float] = {}
 
     async def run(self, resumed: list[jobs.Node]) -> None:
         """Schedule until cancelled; `resumed` nodes run already and are gone on with. Cancelling detaches all runners."""
         async with asyncio.TaskGroup() as runners:
             for node in resumed:
-                self._begin(runners, node.job_id, node.index, node.cpus, node.memory_bytes)
+                self._begin(runners, node.job_id, node.index, await self._db.read(lambda tx: _held_by(tx, node)))  # noqa: B023
             with self._bell.listen("work") as listener:
                 while True:
                     await self._look(runners)
                     await listener.wait(_LOOK_S)
 
     async def _look(self, runners: asyncio.TaskGroup) -> None:
-        """Start what fits, and say of the rest why it waits: all in one write, since each costs the disk a sync."""
-        reasons: dict[JobId, str] = {}
+        """Start what fits, and say of the rest why it waits: each in one write, since a write costs the disk a sync."""
         try:
-            await self._fill(runners, reasons)
-            if reasons:
-                await self._explain(reasons)
+            waiting = await self._db.read(lambda tx: queue.waiting(tx, _BATCH, _BATCH_OF_PROJECT))
+            await self._learn(waiting)
+            troubles = await self._troubles()
+            reasons: dict[JobId, str] = {}
+            wishes = []
+            for one in waiting:
+                known = self._known.get(one.job_id)
+                if known is not None:
+                    trouble = troubles[known.placed.executor]
+                    wishes += [] if trouble else [_wish(one, known)]
+                    reasons |= {one.job_id: trouble} if trouble else {}
+            decision = fit.fit(wishes, self._held.values(), (self._machine,), self._bounds, self._clock.now_ms())
+            await self._start(runners, decision.starts)
+            reasons |= {wish.job_id: why for wish, why in decision.waits}
+            await self._explain(waiting, reasons)
         except DiskFull as error:
             log.error("a full disk holds up the scheduler", extra={"error": str(error)})
 
-    async def _fill(self, runners: asyncio.TaskGroup, reasons: dict[JobId, str]) -> None:
-        waiting = await self._db.read(lambda tx: jobs.waiting(tx, _BATCH))
-        troubles: dict[str, str | None] = {}
-        passed: list[placement.Placement] = []
-        for job, node in waiting:
-            placed = await self._placed(job)
-            if placed is None:
-                continue
-            if placed.executor not in troubles:
-                troubles[placed.executor] = await self._trouble(placed.executor)
-            why = troubles[placed.executor] or self._why_not(placed, passed)
-            if why is None:
-                await self._start(runners, job, node, placed)
-                continue
-            if job.status is JobStatus.NOT_RUNNING and job.message != why:
-                reasons[job.id] = why
-            if troubles[placed.executor]:
-                continue
-            passed.append(placed)
-            if self._clock.now_ms() - (job.queued_at_ms or 0) > _PATIENCE_MS:
-                return
+    async def _learn(self, waiting: Sequence[queue.Waiting]) -> None:
+        """Find a place for those that are new; one that can go nowhere ends here with the reason."""
+        of_jobs = {one.job_id: one for one in waiting}
+        self._known = {job_id: known for job_id, known in self._known.items() if job_id in of_jobs}
+        for job_id in of_jobs:
+            if job_id not in self._known:
+                with contextlib.suppress(NotFound):  # its project was removed meanwhile
+                    await self._learn_of(job_id)
 
-    async def _placed(self, job: jobs.Job) -> placement.Placement | None:
-        """Where a job goes; one that can go nowhere ends here with the reason."""
-        plan, missing, denied = await self._db.read(lambda tx: _wishes(tx, job.id))
-        placed = placement.place(plan, self._places)
+    async def _learn_of(self, job_id: JobId) -> None:
+        candidate, missing, denied = await self._db.read(lambda tx: _facts(tx, job_id))
+        placed = placement.place(candidate.plan, self._places)
+        now_ms = self._clock.now_ms()
         if denied:
-            await self._deny(job, denied)
-            return None
-        if isinstance(placed, placement.Placement) and not missing:
-            return placed
-        reason = placed if isinstance(placed, str) else f"there is no context {', '.join(missing)}"
-        now_ms = self._clock.now_ms()
-        changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job.id, reason, now_ms))
+            changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, denied, now_ms))
+            log.info("job unauthorized", extra={"job": candidate.number, "why": denied})
+        elif isinstance(placed, placement.Placement) and not missing:
+            self._known[job_id] = _Known(candidate, placed, self._priority(candidate))
+            return
+        else:
+            reason = placed if isinstance(placed, str) else f"there is no context {', '.join(missing)}"
+            changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job_id, reason, now_ms))
         self._bell.ring("work", "outbox", *changed.topics())
-        return None
 
-    async def _deny(self, job: jobs.Job, why: str) -> None:
-        now_ms = self._clock.now_ms()
-        changed = await self._db.write(lambda tx: moves.deny_job(tx, job.id, why, now_ms))
-        self._bell.ring("work", "outbox", *changed.topics())
-        log.info("job unauthorized", extra={"job": job.number, "why": why})
+    def _priority(self, candidate: queue.Candidate) -> int:
+        names = (candidate.project, f"{candidate.project}@{candidate.branch or ''}")
+        matching = (
+            priority
+            for pattern, priority in self._priorities.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for name in names)
+        )
+        return next(matching, 0)
+
+    async def _troubles(self) -> Mapping[str, str | None]:
+        """Of each executor that somebody waits for, why nothing can start there now."""
+        names = {known.placed.executor for known in self._known.values()}
+        return {name: await self._trouble(name) for name in names}
 
     async def _trouble(self, executor: str) -> str | None:
         try:
             self._check_disk()
         except DiskFull as error:
             return f"waits: {error}"
+        if self._clock.monotonic_s() - self._answered_s.get(executor, -_TRUST_S) < _TRUST_S:
+            return None
         try:
             async with asyncio.timeout(_CHECK_S):
                 trouble = await self._executors[executor].check()
         except TimeoutError:
             trouble = f"the {executor} executor has not answered for {_CHECK_S:g} seconds"
-        return f"waits: {trouble}" if trouble else None
-
-    def _why_not(self, placed: placement.Placement, passed: Sequence[placement.Placement]) -> str | None:
-        """None when there is room. A node larger than the machine runs when it is alone.
-
-        Room may have come free since an older node was `passed` over in this look: only a smaller one may overtake it.
-        """
-        if not self._held and not passed:
-            return None
-        if len(self._held) >= self._capacity.nodes:
-            return f"waits: {len(self._held)} nodes run, as many as jobs.at_once allows"
-        cpus = self._capacity.cpus - sum(held.cpus for held in self._held.values())
-        memory = self._capacity.memory_bytes - sum(held.memory_bytes for held in self._held.values())
-        alone = ""
-        if placed.cpus > self._capacity.cpus or placed.memory_bytes > self._capacity.memory_bytes:
-            alone = "; it is larger than what there is and starts when nothing else runs"
-        if placed.memory_bytes > memory:
-            need, free = placed.memory_bytes / classes.GIB, max(memory, 0) / classes.GIB
-            return f"waits: needs {need:.1f} GiB of memory, {free:.1f} GiB free{alone}"
-        if placed.cpus > cpus:
-            return f"waits: needs {placed.cpus:g} CPUs, {max(cpus, 0):g} free{alone}"
-        if any(placed.cpus >= one.cpus and placed.memory_bytes >= one.memory_bytes for one in passed):
-            return "waits: an older job of its size comes first"
+        if trouble:
+            return f"waits: {trouble}"
+        self._answered_s[executor] = self._clock.monotonic_s()
         return None
 
-    async def _explain(self, reasons: Mapping[JobId, str]) -> None:
-        explained = await self._db.write(lambda tx: [moves.explain_wait(tx, job_id, why) for job_id, why in reasons.items()])
+    async def _start(self, runners: asyncio.TaskGroup, starts: Sequence[fit.Start]) -> None:
+        if not starts:
+            return
+        now_ms = self._clock.now_ms()
+        changes = await self._db.write(lambda tx: [self._claim(tx, start, now_ms) for start in starts])
+        for start, changed in zip(starts, changes, strict=True):
+            if changed is None:  # cancelled since, or denied: what the rows say now is looked at anew
+                self._known.pop(start.wish.job_id, None)
+                continue
+            candidate = self._known[start.wish.job_id].candidate
+            held = fit.Held(
+                project_id=start.wish.project_id,
+                machine=start.machine,
+                cpus=start.cpus,
+                memory_bytes=start.memory_bytes,
+                job_number=candidate.number,
+                ends_at_ms=None if candidate.lasts_ms is None else now_ms + candidate.lasts_ms,
+            )
+            self._begin(runners, start.wish.job_id, start.wish.index, held)
+            self._bell.ring("outbox", *changed.topics())
+            log.info("node started", extra={"job": candidate.number, "node": start.wish.index})
+
+    def _claim(self, tx: Tx, start: fit.Start, now_ms: int) -> moves.Changed | None:
+        known = self._known[start.wish.job_id]
+        if admission.why_denied(tx, start.wish.job_id, known.candidate.plan):
+            return None  # since it was placed: the next look says so
+        claim = moves.Claim(
+            job=jobs.by_id(tx, start.wish.job_id),
+            index=start.wish.index,
+            plan=known.candidate.plan,
+            executor=known.placed.executor,
+            cpus=start.cpus,
+            memory_bytes=start.memory_bytes,
+        )
+        return moves.start_node(tx, claim, now_ms)
+
+    async def _explain(self, waiting: Sequence[queue.Waiting], reasons: Mapping[JobId, str]) -> None:
+        said = {one.job_id: one.message for one in waiting if one.status is JobStatus.NOT_RUNNING}
+        new = [(job_id, why) for job_id, why in reasons.items() if said.get(job_id, why) != why][:_EXPLAINED]
+        if not new:
+            return
+        explained = await self._db.write(lambda tx: [moves.explain_wait(tx, job_id, why) for job_id, why in new])
         for changed in explained:
             if changed is not None:
                 self._bell.ring(*changed.topics())
 
-    async def _start(self, runners: asyncio.TaskGroup, job: jobs.Job, node: jobs.Node, placed: placement.Placement) -> None:
-        # A node larger than the machine is given the machine.
-        cpus = min(placed.cpus, self._capacity.cpus)
-        memory = min(placed.memory_bytes, self._capacity.memory_bytes)
-        now_ms = self._clock.now_ms()
-
-        def claim(tx: Tx) -> moves.Changed | None:
-            plan = jobs.plan_of(tx, job.id)
-            if admission.why_denied(tx, job.id, plan):
-                return None  # since it was placed: the next look says so
-            wanted = moves.Claim(
-                job=job,
-                index=node.index,
-                plan=plan,
-                executor=placed.executor,
-                cpus=cpus,
-                memory_bytes=memory,
-            )
-            return moves.start_node(tx, wanted, now_ms)
-
-        changed = await self._db.write(claim)
-        if changed is None:
-            return
-        self._begin(runners, job.id, node.index, cpus, memory)
-        self._bell.ring("outbox", *changed.topics())
-        log.info("node started", extra={"job": job.number, "node": node.index, "executor": placed.executor})
-
-    def _begin(self, runners: asyncio.TaskGroup, job_id: JobId, index: int, cpus: float, memory_bytes: int) -> None:
-        self._held[job_id, index] = _Held(cpus, memory_bytes)
+    def _begin(self, runners: asyncio.TaskGroup, job_id: JobId, index: int, held: fit.Held) -> None:
+        self._held[job_id, index] = held
         runners.create_task(self._run(job_id, index))
 
     async def _run(self, job_id: JobId, index: int) -> None:
@@ -212,9 +221,38 @@ class Scheduler:
             self._bell.ring("work")
 
 
-def _wishes(tx: Tx, job_id: JobId) -> tuple[plans.Job, list[str], str]:
-    """A job's plan, the contexts that it names and nobody has made, and why it may not have one of the others."""
-    plan = jobs.plan_of(tx, job_id)
-    if not plan.contexts:
-        return plan, [], ""
-    return plan, contexts.missing(tx, plan.contexts), admission.why_denied(tx, job_id, plan)
+def _wish(one: queue.Waiting, known: _Known) -> fit.Wish:
+    return fit.Wish(
+        job_id=one.job_id,
+        index=one.index,
+        project_id=one.project_id,
+        machines=(HERE,),
+        cpus=known.placed.cpus,
+        memory_bytes=known.placed.memory_bytes,
+        since_ms=one.queued_at_ms,
+        priority=known.priority,
+        lasts_ms=known.candidate.lasts_ms,
+    )
+
+
+def _facts(tx: Tx, job_id: JobId) -> tuple[queue.Candidate, list[str], str]:
+    """A job, the contexts that it names and nobody has made, and why it may not have one of the others."""
+    candidate = queue.candidate(tx, job_id)
+    if not candidate.plan.contexts:
+        return candidate, [], ""
+    denied = admission.why_denied(tx, job_id, candidate.plan)
+    return candidate, contexts.missing(tx, candidate.plan.contexts), denied
+
+
+def _held_by(tx: Tx, node: jobs.Node) -> fit.Held:
+    """The room of a node that ran before we did."""
+    job = jobs.by_id(tx, node.job_id)
+    lasts_ms = queue.typical_ms(tx, job.project_id, job.name)
+    return fit.Held(
+        project_id=job.project_id,
+        machine=HERE,
+        cpus=node.cpus,
+        memory_bytes=node.memory_bytes,
+        job_number=job.number or 0,
+        ends_at_ms=None if lasts_ms is None or node.started_at_ms is None else node.started_at_ms + lasts_ms,
+    )

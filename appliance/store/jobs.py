@@ -181,35 +181,6 @@ def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
     return plans.load_job(json.loads(row["plan"]))
 
 
-def waiting(tx: Tx, limit: int) -> list[tuple[Job, Node]]:
-    """Nodes that could start, oldest first."""
-    rows = tx.execute(
-        f"SELECT {_JOB}, nodes.idx, nodes.status AS node_status"
-        " FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
-        " WHERE jobs.status IN ('not_running', 'running') AND nodes.status = 'waiting'"
-        " ORDER BY jobs.queued_at_ms, jobs.number, nodes.idx LIMIT :limit",
-        {"limit": limit},
-    ).fetchall()
-    return [
-        (
-            _job(row),
-            Node(
-                job_id=JobId(row["id"]),
-                index=row["idx"],
-                status=NodeStatus(row["node_status"]),
-                executor="",
-                sandbox=None,
-                cpus=0,
-                memory_bytes=0,
-                message="",
-                started_at_ms=None,
-                stopped_at_ms=None,
-            ),
-        )
-        for row in rows
-    ]
-
-
 def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: str = "") -> None:
     """Change a job's status with the time and the message that go with it: why it waited is over when it no longer does."""
     tx.execute(

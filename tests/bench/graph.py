@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance.engine import moves
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, PipelineId, Trigger, TriggerKind, Vcs
-from appliance.store import jobs, projects
+from appliance.store import jobs, projects, queue
 from appliance.store.database import Tx, open_plain, transact
 from tests.bench.report import Aim, Figure
 from tests.bench.world import Bench
@@ -44,9 +44,9 @@ def _ms_per_job(path: Path, size: int) -> float:
             transact(tx, lambda tx: _make(tx, number, size))  # noqa: B023
         begin_s = time.perf_counter()
         done = 0
-        while waiting := transact(tx, lambda tx: jobs.waiting(tx, 200)):
-            for job, node in waiting:
-                _run(tx, job, node.index)
+        while waiting := transact(tx, lambda tx: queue.waiting(tx, 200, 200)):
+            for one in waiting:
+                _run(tx, jobs.by_id(tx, one.job_id), one.index)
             done += len(waiting)
         assert done == turns * size
         return (time.perf_counter() - begin_s) * 1000 / done

@@ -33,7 +33,7 @@ from appliance.model import (
     UserId,
     Vcs,
 )
-from appliance.store import jobs, pipelines, projects
+from appliance.store import jobs, pipelines, projects, queue
 from appliance.store.database import migrate
 from appliance.store.pipelines import load_trigger
 
@@ -214,7 +214,7 @@ class World:
         if self.memory.stale and self.random.random() < 0.5:
             claims = [self.memory.stale.pop()]
         else:
-            claims = [self._claim(job, node) for job, node in jobs.waiting(self.tx, 20)]
+            claims = [self._claim(one.job_id, one.index) for one in queue.waiting(self.tx, 20, 20)]
             self.random.shuffle(claims)
             if claims and self.random.random() < 0.3:
                 self.memory.stale.append(claims[0])
@@ -228,9 +228,9 @@ class World:
                 self.memory.running.add((claim.job.id, claim.index))
                 self.check()
 
-    def _claim(self, job: jobs.Job, node: jobs.Node) -> real_moves.Claim:
-        plan = jobs.plan_of(self.tx, job.id)
-        return real_moves.Claim(job=job, index=node.index, plan=plan, executor="fake", cpus=1, memory_bytes=1)
+    def _claim(self, job_id: JobId, index: int) -> real_moves.Claim:
+        job, plan = jobs.by_id(self.tx, job_id), jobs.plan_of(self.tx, job_id)
+        return real_moves.Claim(job=job, index=index, plan=plan, executor="fake", cpus=1, memory_bytes=1)
 
     def run(self) -> None:
         """A running node comes to its end; the end is sometimes reported twice, differently the second time."""

@@ -17,10 +17,11 @@ from appliance.engine.classes import Classes
 from appliance.engine.commands import LiveNodes
 from appliance.engine.courier import Courier
 from appliance.engine.drafting import Drafter
+from appliance.engine.fit import Bounds, Machine
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.runner import run_node
-from appliance.engine.scheduler import Capacity, Scheduler
+from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import SandboxError, VcsError
 from appliance.executors.fake import FakeExecutor, FakeNode
@@ -207,7 +208,8 @@ async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, capl
         clock=FakeClock(NOW),
         executors={"docker": FakeExecutor()},
         places=PLACES,
-        capacity=Capacity(cpus=8, memory_bytes=8 << 30, nodes=1),
+        machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
+        bounds=Bounds(nodes=1),
         run_node=run,
         check_disk=lambda: None,
     )
@@ -291,7 +293,8 @@ async def test_an_engine_that_hangs_is_told_of_and_asked_again(db: Database) -> 
         clock=FakeClock(NOW),
         executors={"docker": HangingExecutor()},
         places=PLACES,
-        capacity=Capacity(cpus=8, memory_bytes=8 << 30, nodes=1),
+        machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
+        bounds=Bounds(nodes=1),
         run_node=lambda job_id, index: asyncio.sleep(0),
         check_disk=lambda: None,
     )

@@ -30,7 +30,7 @@ from appliance.model import (
     Vcs,
     WorkflowStatus,
 )
-from appliance.store import contexts, jobs, outbox, people, pipelines, projects, restrictions
+from appliance.store import contexts, jobs, outbox, people, pipelines, projects, queue, restrictions
 from appliance.store.database import Tx, open_plain, transact
 
 NOW = 1_000
@@ -158,7 +158,7 @@ def test_a_fork_cannot_skip_and_is_not_trusted(tx: Tx, project: Project) -> None
 def test_jobs_follow_each_other_to_a_green_workflow(tx: Tx, project: Project) -> None:
     rows = create(tx, project, job("a"), job("b", "a"))
     assert statuses(tx) == {"a": JobStatus.NOT_RUNNING, "b": JobStatus.BLOCKED}
-    assert [row.name for row, _ in jobs.waiting(tx, 10)] == ["a"]
+    assert [jobs.by_id(tx, one.job_id).name for one in queue.waiting(tx, 10, 10)] == ["a"]
     assert start(tx, rows["a"]) is not None
     assert start(tx, rows["a"]) is None, "a node is claimed once"
     finish(tx, rows["a"])

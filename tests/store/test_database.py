@@ -106,9 +106,14 @@ def test_writes_are_synced_to_the_disk_and_keys_enforced(tmp_path: Path) -> None
         ("SELECT * FROM outbox WHERE state = 'due' AND due_at_ms <= 1 ORDER BY due_at_ms, id LIMIT 20", "outbox_due"),
         ("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms", "nodes_running"),
         (
-            "SELECT jobs.id FROM jobs JOIN nodes ON nodes.job_id = jobs.id WHERE jobs.status IN ('not_running', 'running')"
-            " AND nodes.status = 'waiting'",
-            "nodes_waiting",
+            "SELECT jobs.id FROM jobs INDEXED BY jobs_begun JOIN nodes ON nodes.job_id = jobs.id"
+            " WHERE jobs.status IN ('not_running', 'running') AND nodes.status = 'waiting'",
+            "sqlite_autoindex_nodes_1 (job_id=?)",
+        ),
+        (
+            "SELECT number FROM jobs WHERE project_id = 'p' AND name = 'n' AND status = 'success'"
+            " AND started_at_ms IS NOT NULL ORDER BY number DESC LIMIT 5",
+            "jobs_history (project_id=? AND name=?)",
         ),
     ],
 )

@@ -1,0 +1,297 @@
+"""Which waiting node starts where: sizes, ages and estimates in, starts and reasons out. No rows, no waiting.
+
+The order of service: who has waited for longer than `patience_ms` comes first, the oldest before all. Then by priority;
+among equals the project that holds the least gets the next turn, and within a project the oldest. A node goes to the
+machine that it fills best, so that large holes stay for large nodes.
+
+The first node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs
+there. Later ones may still start there when they do not delay it: when they are over before, or fit beside it. Until it
+has waited for `patience_ms` the others may pass it anyway: most jobs are short, and an estimate may be missing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from appliance.engine.classes import GIB
+from appliance.model import JobId, ProjectId
+
+_NEVER_MS = 1 << 60  # an end that nobody can tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What running nodes may take of a machine in all."""
+
+    name: str
+    cpus: float
+    memory_bytes: int
+    nodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A node that waits, and the machines that could run it. `lasts_ms` is None where there is no history."""
+
+    job_id: JobId
+    index: int
+    project_id: ProjectId
+    machines: tuple[str, ...]
+    cpus: float
+    memory_bytes: int
+    since_ms: int
+    priority: int = 0
+    lasts_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Room that a running node takes. `ends_at_ms` is an estimate, None where there is none."""
+
+    project_id: ProjectId
+    machine: str
+    cpus: float
+    memory_bytes: int
+    job_number: int
+    ends_at_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The rest of what decides: nodes at once in all and of one project (0: any number), and the patience."""
+
+    nodes: int
+    nodes_of_project: int = 0
+    patience_ms: int = 120_000
+
+
+@dataclass(frozen=True)
+class Start:
+    """`cpus` and `memory_bytes` are what it gets: a node larger than the machine is given the machine."""
+
+    wish: Wish
+    machine: str
+    cpus: float
+    memory_bytes: int
+
+
+@dataclass
+class Decision:
+    starts: list[Start] = field(default_factory=list)
+    waits: list[tuple[Wish, str]] = field(default_factory=list)
+
+
+def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine], bounds: Bounds, now_ms: int) -> Decision:
+    """Decide on every wish. A pure function: the same facts give the same decision."""
+    rooms = {machine.name: _Room(machine) for machine in machines}
+    taken: dict[ProjectId, list[Held]] = defaultdict(list)
+    for one in held:
+        rooms[one.machine].add(one)
+        taken[one.project_id].append(one)
+    decision = Decision()
+    reserved: _Reservation | None = None
+    for wish in _in_turn(wishes, taken, bounds, now_ms):
+        why = _why_over_bounds(wish, taken, bounds)
+        if why is None:
+            room = _best(wish, rooms, reserved, bounds, now_ms)
+            if room is not None:
+                decision.starts.append(_start(wish, room, taken, now_ms))
+                if reserved is not None and reserved.machine == room.machine.name:
+                    reserved = room.reservation(reserved.wish)  # less is left beside it now
+                continue
+            why, reservation = _explain(wish, rooms, now_ms)
+            reserved = reserved or reservation
+        decision.waits.append((wish, f"waits: {why}"))
+    return decision
+
+
+# The order of service
+
+
+def _in_turn(
+    wishes: Sequence[Wish], taken: Mapping[ProjectId, Sequence[Held]], bounds: Bounds, now_ms: int
+) -> Iterator[Wish]:
+    """Each wish once. What a project holds is looked at again whenever its turn comes: earlier starts count."""
+
+    def is_old(wish: Wish) -> bool:
+        return now_ms - wish.since_ms > bounds.patience_ms
+
+    yield from sorted((wish for wish in wishes if is_old(wish)), key=lambda wish: wish.since_ms)
+    of_project: dict[ProjectId, list[Wish]] = defaultdict(list)
+    for _, wish in sorted(enumerate(wishes), key=lambda one: (one[1].priority, -one[1].since_ms, -one[0])):
+        if not is_old(wish):
+            of_project[wish.project_id].append(wish)  # the next one stands last
+
+    def turn(project: ProjectId) -> tuple[int, float, int, str]:
+        head = of_project[project][-1]
+        return (-head.priority, sum(one.cpus for one in taken.get(project, ())), head.since_ms, project)
+
+    turns = [(turn(project), project) for project in of_project]
+    heapq.heapify(turns)
+    while turns:
+        before, project = heapq.heappop(turns)
+        now = turn(project)
+        if now > before:  # it has been given something since
+            heapq.heappush(turns, (now, project))
+            continue
+        yield of_project[project].pop()
+        if of_project[project]:
+            heapq.heappush(turns, (turn(project), project))
+
+
+def _why_over_bounds(wish: Wish, taken: Mapping[ProjectId, Sequence[Held]], bounds: Bounds) -> str | None:
+    running = sum(len(of_project) for of_project in taken.values())
+    if running >= bounds.nodes:
+        return f"{_nodes(running)}, as many as jobs.at_once allows"
+    of_project = len(taken.get(wish.project_id, ()))
+    if bounds.nodes_of_project and of_project >= bounds.nodes_of_project:
+        return f"{_nodes(of_project, ' of this project')}, as many as jobs.at_once_per_project allows"
+    return None
+
+
+# Machines
+
+
+@dataclass(frozen=True)
+class _Reservation:
+    """A machine as it will be when `wish` can begin there: from then on only so much is left beside it."""
+
+    wish: Wish
+    machine: str
+    begins_at_ms: int
+    spare_cpus: float
+    spare_memory_bytes: int
+    after: int | None  # the number of the job whose end it waits for
+
+
+class _Room:
+    """What is left of a machine. Sums are kept, and what was worked out for a size: many wishes are of one size."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.cpus = machine.cpus
+        self.memory_bytes = machine.memory_bytes
+        self.nodes = 0
+        self._held: list[Held] = []
+        self._known: dict[tuple[float, int], _Reservation] = {}
+
+    def add(self, one: Held) -> None:
+        self._held.append(one)
+        self._known.clear()
+        self.cpus -= one.cpus
+        self.memory_bytes -= one.memory_bytes
+        self.nodes += 1
+
+    def size_of(self, wish: Wish) -> tuple[float, int]:
+        return min(wish.cpus, self.machine.cpus), min(wish.memory_bytes, self.machine.memory_bytes)
+
+    def has_place(self, wish: Wish) -> bool:
+        cpus, memory_bytes = self.size_of(wish)
+        return self.nodes < self.machine.nodes and cpus <= self.cpus and memory_bytes <= self.memory_bytes
+
+    def reservation(self, wish: Wish) -> _Reservation:
+        """When `wish` can begin here by what is known of the ends, and what is left beside it then."""
+        size = self.size_of(wish)
+        if size not in self._known:
+            self._known[size] = self._worked_out(wish, size)
+        return replace(self._known[size], wish=wish)
+
+    def _worked_out(self, wish: Wish, size: tuple[float, int]) -> _Reservation:
+        cpus, memory_bytes, nodes = self.cpus, self.memory_bytes, self.nodes
+        at_ms, after = 0, None
+        for one in sorted(self._held, key=lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms):
+            if size[0] <= cpus and size[1] <= memory_bytes and nodes < self.machine.nodes:
+                break
+            cpus, memory_bytes, nodes = cpus + one.cpus, memory_bytes + one.memory_bytes, nodes - 1
+            at_ms, after = (_NEVER_MS, None) if one.ends_at_ms is None else (one.ends_at_ms, one.job_number or None)
+        return _Reservation(wish, self.machine.name, at_ms, cpus - size[0], memory_bytes - size[1], after)
+
+
+def _best(
+    wish: Wish, rooms: Mapping[str, _Room], reserved: _Reservation | None, bounds: Bounds, now_ms: int
+) -> _Room | None:
+    fitting = [
+        rooms[name]
+        for name in wish.machines
+        if rooms[name].has_place(wish) and not _would_delay(wish, name, reserved, bounds, now_ms)
+    ]
+    return min(fitting, key=lambda room: (_left(wish, room), room.machine.name), default=None)
+
+
+def _left(wish: Wish, room: _Room) -> float:
+    """How much of the machine would be left over, the scarcer of its two sides counting."""
+    cpus, memory_bytes = room.size_of(wish)
+    return max((room.cpus - cpus) / room.machine.cpus, (room.memory_bytes - memory_bytes) / room.machine.memory_bytes)
+
+
+def _would_delay(wish: Wish, machine: str, reserved: _Reservation | None, bounds: Bounds, now_ms: int) -> bool:
+    if reserved is None or reserved.machine != machine:
+        return False
+    if now_ms - reserved.wish.since_ms <= bounds.patience_ms:
+        # For now smaller ones may pass. One of its own size may not: else the younger takes what came free for the older.
+        return wish.cpus >= reserved.wish.cpus and wish.memory_bytes >= reserved.wish.memory_bytes
+    if wish.lasts_ms is not None and now_ms + wish.lasts_ms <= reserved.begins_at_ms < _NEVER_MS:
+        return False
+    return wish.cpus > reserved.spare_cpus or wish.memory_bytes > reserved.spare_memory_bytes
+
+
+def _start(wish: Wish, room: _Room, taken: dict[ProjectId, list[Held]], now_ms: int) -> Start:
+    cpus, memory_bytes = room.size_of(wish)
+    held = Held(
+        project_id=wish.project_id,
+        machine=room.machine.name,
+        cpus=cpus,
+        memory_bytes=memory_bytes,
+        job_number=0,
+        ends_at_ms=None if wish.lasts_ms is None else now_ms + wish.lasts_ms,
+    )
+    room.add(held)
+    taken[wish.project_id].append(held)
+    return Start(wish, room.machine.name, cpus, memory_bytes)
+
+
+# Words
+
+
+def _explain(wish: Wish, rooms: Mapping[str, _Room], now_ms: int) -> tuple[str, _Reservation | None]:
+    """Why it finds no room, and where it can begin soonest."""
+    ahead = [rooms[name].reservation(wish) for name in wish.machines]
+    if not ahead:
+        return "no machine that could run it is there now", None
+    soonest = min(ahead, key=lambda one: one.begins_at_ms)
+    room = rooms[soonest.machine]
+    if room.has_place(wish):
+        return "an older job comes first", soonest
+    return _missing(wish, room) + _when(soonest, now_ms), soonest
+
+
+def _missing(wish: Wish, room: _Room) -> str:
+    machine, memory_bytes, cpus = room.machine, max(room.memory_bytes, 0), max(room.cpus, 0)
+    alone = ""
+    if wish.cpus > machine.cpus or wish.memory_bytes > machine.memory_bytes:
+        alone = "; it is larger than what there is and starts when nothing else runs"
+    if wish.memory_bytes > memory_bytes:
+        return f"needs {wish.memory_bytes / GIB:.1f} GiB of memory, {memory_bytes / GIB:.1f} GiB free{alone}"
+    if wish.cpus > cpus:
+        return f"needs {wish.cpus:g} CPUs, {cpus:g} free{alone}"
+    return f"{_nodes(room.nodes)} on {machine.name}, as many as it takes"
+
+
+def _nodes(count: int, whose: str = "") -> str:
+    return f"1 node{whose} runs" if count == 1 else f"{count} nodes{whose} run"
+
+
+def _when(ahead: _Reservation, now_ms: int) -> str:
+    if ahead.after is None or ahead.begins_at_ms >= _NEVER_MS:
+        return ""
+    return f"; job {ahead.after} ends in about {_span(ahead.begins_at_ms - now_ms)}"
+
+
+def _span(span_ms: int) -> str:
+    seconds = max(span_ms, 0) / 1000
+    if seconds < 90:
+        return f"{max(round(seconds, -1), 10):.0f} s"  # in tens: who reads it is told again only when it changes
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
