@@ -46,6 +46,7 @@ from appliance.pages.site import make_site
 from appliance.settings import Settings
 from appliance.sshd.door import Door
 from appliance.start import bound, data_folder, instance_id, locked, note_addresses, notify, start_logging, url_of
+from appliance.steps.base import DataLimits
 from appliance.store import jobs, people
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
@@ -232,12 +233,23 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
             grace_s=core.settings.number("jobs.grace"),
             log_bytes=core.settings.integer("jobs.log_limit"),
             sample_s=core.settings.number("jobs.sample_every"),
+            data=_data_limits(core.settings),
         ),
         everywhere=core.settings.table("jobs.environment"),
         web_url=core.web_url,
         ssh_command=addresses.ssh_command,
         git_url=git_url,
         carry_on=for_jobs(core.commands, core.settings) if core.settings.is_on("jobs.continue_by_curl") else None,
+    )
+
+
+def _data_limits(settings: Settings) -> DataLimits:
+    return DataLimits(
+        artifact_bytes=settings.integer("artifacts.largest"),
+        artifacts=settings.integer("artifacts.files"),
+        artifacts_bytes=settings.integer("artifacts.job"),
+        layer_bytes=settings.integer("workspaces.layer"),
+        workspace_bytes=settings.integer("workspaces.all"),
     )
 
 
@@ -248,6 +260,7 @@ def _janitor(core: _Core) -> Janitor:
         blobs=core.blobs,
         executors=core.executors,
         cache_quota=core.settings.integer("caches.quota"),
+        artifact_quota=core.settings.integer("artifacts.quota"),
         disk_floor=core.settings.integer("disk.floor"),
     )
 

@@ -48,10 +48,13 @@ async def show(request: web.Request) -> web.Response:
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
     mark = page_mark(request)
     begin = mark.row if mark is not None else 0
-    found = await parts.db.read(lambda tx: artifacts.of_job(tx, job_of_project(tx, project.id, number).id))
-    end = begin + PAGE_SIZE
-    items = [_wire(parts, artifact) for artifact in found[begin:end]]
-    return listing(items, page_token(Mark(0, end) if end < len(found) else None))
+
+    def read(tx: Tx) -> list[Artifact]:
+        return artifacts.of_job(tx, job_of_project(tx, project.id, number).id, PAGE_SIZE + 1, begin)
+
+    found = await parts.db.read(read)
+    items = [_wire(parts, artifact) for artifact in found[:PAGE_SIZE]]
+    return listing(items, page_token(Mark(0, begin + PAGE_SIZE) if len(found) > PAGE_SIZE else None))
 
 
 async def download(request: web.Request) -> web.StreamResponse:

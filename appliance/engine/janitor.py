@@ -10,7 +10,7 @@ from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
-from appliance.store import artifacts, caches, jobs, people, results, workspaces
+from appliance.store import artifacts, caches, coverage, jobs, people, results, workspaces
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Janitor:
         executors: Mapping[str, Executor],
         cache_quota: int,
         disk_floor: int,
+        artifact_quota: int = 1 << 62,
         free: Callable[[], int] | None = None,
     ) -> None:
         self._db = db
@@ -41,6 +42,7 @@ class Janitor:
         self._executors = executors
         self._cache_quota = cache_quota
         self._disk_floor = disk_floor
+        self._artifact_quota = artifact_quota
         self._free = free or (lambda: free_bytes(blobs.root))
         self._strangers: set[tuple[str, str]] = set()
 
@@ -60,8 +62,10 @@ class Janitor:
         layers = await self._db.write(lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS))
         self._drop(Blobs.LAYERS, layers)
         old = await self._db.write(lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS))
+        old += await self._db.write(lambda tx: artifacts.forget_over(tx, self._artifact_quota))
         self._drop(Blobs.ARTIFACTS, old)
         await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
+        await self._db.write(lambda tx: coverage.forget_files_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._drop_strangers()
         for executor in self._executors.values():
             await self._sweep(executor)

@@ -142,6 +142,7 @@ def _data(shop: Workshop, facts: Facts, mask: Callable[[str], str]) -> Data:
         job_number=facts.job.number,
         workspace_id=facts.workflow.workspace_id,
         mask=mask,
+        limits=shop.limits.data,
     )
 
 

@@ -14,6 +14,7 @@ from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, Vcs
+from appliance.steps.base import DataLimits
 from appliance.store import contexts, continuations, jobs, pipelines, projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
@@ -26,6 +27,7 @@ class Limits:
     longest_s: float
     grace_s: float
     log_bytes: int
+    data: DataLimits = field(default_factory=DataLimits)
     sample_s: float = 0.0  # between two looks at what a node takes; 0: never
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase, BufferedReader
 
@@ -106,6 +106,23 @@ async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Seque
         await process.kill()
     if code:
         raise SandboxError(f"tar in the sandbox ended with code {code}")
+
+
+class TooLarge(Exception):
+    """There is more of it than is allowed."""
+
+
+async def at_most(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[bytes]:
+    """The same chunks. Raises TooLarge as soon as there are more bytes."""
+    try:
+        async for chunk in chunks:
+            most_bytes -= len(chunk)
+            if most_bytes < 0:
+                raise TooLarge
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()  # the tar inside ends now, not when somebody collects it
 
 
 async def unpack(sandbox: Sandbox, working_directory: str, blob: BufferedReader, root: str) -> tuple[int, str]:

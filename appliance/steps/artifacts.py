@@ -2,69 +2,122 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import posixpath
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import IO
 
 from appliance.blobs import Blobs
 from appliance.language import plan as plans
 from appliance.model import StepStatus
-from appliance.steps.base import SUCCESS, NodeView, Outcome
+from appliance.steps import reports
+from appliance.steps.base import SUCCESS, Data, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
 from appliance.store import artifacts
+from appliance.store.artifacts import Artifact, Room
+from appliance.store.database import Tx
 
-_LARGEST = 3 << 30
+_ROWS = 500  # in one transaction: others wait for the writer meanwhile
+_MOST_NAMED = 1000  # files that the log names
 
 
 async def store(step: plans.StoreArtifacts, node: NodeView) -> Outcome:
-    """Upload a file or a folder. A path that is not there is said and fails nothing."""
-    kept: list[artifacts.Artifact] = []
-    left_out: list[str] = []
+    """Upload a file or a folder. A path that is not there, or what is over a limit, is said and fails nothing."""
+    data = node.data
+    taken = await data.db.read(lambda tx: artifacts.taken(tx, data.job_id, node.index))
+    upload = _Upload(step, node, artifacts.Room(data.limits.artifacts, data.limits.artifacts_bytes, taken))
+    is_full = False
     try:
-        await each_file(node.sandbox, node.job.working_directory, step.path, _taker(step, node, kept, left_out))
+        await each_file(node.sandbox, node.job.working_directory, step.path, upload.take)
     except NothingThere:
         await node.say(f"There is nothing at {step.path}: no artifacts\n")
         return SUCCESS
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        await node.say("There is no room left for artifacts\n")
+        is_full = True
+    await _settle(data, upload)
+    await node.say(_words(upload))
+    for line in await reports.keep_coverage(node, upload.kept):
+        await node.say(line + "\n")
+    if is_full:
+        await node.say("There is no room left for more artifacts\n")
         return Outcome(StepStatus.FAILED, message="no room left for artifacts")
-    for artifact in kept:
-        replaced = await node.data.db.write(lambda tx: artifacts.put(tx, artifact))  # noqa: B023 - awaited at once
-        if replaced is not None:
-            node.data.blobs.drop(Blobs.ARTIFACTS, replaced)
-        await node.say(f"{artifact.path} ({artifact.size_bytes} bytes)\n")
-    for name in left_out:
-        await node.say(f"{name} was left out: larger than 3 GB, or its name is nothing that can be shown\n")
-    await node.say(f"Uploaded {len(kept)} files\n")
     return SUCCESS
 
 
-def _taker(
-    step: plans.StoreArtifacts, node: NodeView, kept: list[artifacts.Artifact], left_out: list[str]
-) -> Callable[[str, int, IO[bytes]], None]:
-    def take(name: str, size_bytes: int, content: IO[bytes]) -> None:
-        path = artifact_path(step, name)
-        if path is None or size_bytes > _LARGEST:
-            left_out.append(safe_path(name) or "a file")
+@dataclass
+class _Upload:
+    """What became of the files so far. Filled on a thread."""
+
+    step: plans.StoreArtifacts
+    node: NodeView
+    room: Room
+    kept: list[Artifact] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)  # too large, or their name is nothing that can be shown
+    left_out: int = 0  # over what one job may keep
+
+    def take(self, name: str, size_bytes: int, content: IO[bytes]) -> None:
+        data = self.node.data
+        path = artifact_path(self.step, name)
+        shown = None if path is None else data.mask(path)
+        if shown is None or size_bytes > data.limits.artifact_bytes:
+            self.unfit.append(data.mask(safe_path(name) or "a file"))
+            return
+        if not self.room.take(shown, size_bytes):
+            self.left_out += 1
             return
         artifact_id = uuid.uuid4().hex
-        node.data.blobs.store_file(Blobs.ARTIFACTS, artifact_id, content)
-        kept.append(
-            artifacts.Artifact(
+        data.blobs.store_file(Blobs.ARTIFACTS, artifact_id, content)
+        self.kept.append(
+            Artifact(
                 id=artifact_id,
-                job_id=node.data.job_id,
-                index=node.index,
-                path=path,
+                job_id=data.job_id,
+                index=self.node.index,
+                path=shown,
                 size_bytes=size_bytes,
-                created_at_ms=node.data.clock.now_ms(),
+                created_at_ms=data.clock.now_ms(),
             )
         )
 
-    return take
+
+async def _settle(data: Data, upload: _Upload) -> None:
+    """Rows for what was uploaded; only then does what they take the place of go."""
+    await asyncio.to_thread(data.blobs.settle, Blobs.ARTIFACTS, [artifact.id for artifact in upload.kept])
+    kept: list[Artifact] = []
+    for at in range(0, len(upload.kept), _ROWS):
+        put = await data.db.write(_putting(data, upload.kept[at : at + _ROWS]))
+        refused = {artifact.id for artifact in put.refused}
+        upload.left_out += len(refused)
+        kept += [artifact for artifact in upload.kept[at : at + _ROWS] if artifact.id not in refused]
+        for artifact_id in [*put.replaced, *refused]:
+            data.blobs.drop(Blobs.ARTIFACTS, artifact_id)
+    upload.kept = kept
+
+
+def _putting(data: Data, some: Sequence[Artifact]) -> Callable[[Tx], artifacts.Put]:
+    return lambda tx: artifacts.put_all(tx, some, data.limits.artifacts, data.limits.artifacts_bytes)
+
+
+def _words(upload: _Upload) -> str:
+    limits = upload.node.data.limits
+    lines = [f"{artifact.path} ({artifact.size_bytes} bytes)" for artifact in upload.kept[:_MOST_NAMED]]
+    if len(upload.kept) > _MOST_NAMED:
+        lines.append(f"and {len(upload.kept) - _MOST_NAMED} more")
+    why = f"larger than {_size(limits.artifact_bytes)}, or its name is nothing that can be shown"
+    lines += [f"{name} was left out: {why}" for name in upload.unfit[:_MOST_NAMED]]
+    if upload.left_out:
+        most = f"{limits.artifacts} files and {_size(limits.artifacts_bytes)}"
+        lines.append(f"Warning: {upload.left_out} files were left out: the artifacts of one job may be {most}")
+    lines.append(f"Uploaded {len(upload.kept)} files\n")
+    return "\n".join(lines)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):g} GiB" if size_bytes >= 1 << 30 else f"{size_bytes / (1 << 20):g} MiB"
 
 
 def artifact_path(step: plans.StoreArtifacts, name: str) -> str | None:

@@ -44,6 +44,17 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataLimits:
+    """How much a job may keep; from the settings."""
+
+    artifact_bytes: int = 3 << 30  # one file (spec 2.3)
+    artifacts: int = 50_000  # files of one job, all nodes together
+    artifacts_bytes: int = 20 << 30
+    layer_bytes: int = 10 << 30  # what one step persists to the workspace, compressed
+    workspace_bytes: int = 50 << 30  # all layers of one workflow
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """What data steps keep things in, and for whom. `scope` keeps forks apart from the project itself."""
 
@@ -57,6 +68,7 @@ class Data:
     workspace_id: str
     mask: Callable[[str], str]
     """Take the job's secrets out of words that are stored elsewhere than in the log."""
+    limits: DataLimits = DataLimits()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,7 @@ async def _store(node: NodeView, key: str, look: archive.Look) -> Outcome:
         created_at_ms=now_ms,
         used_at_ms=now_ms,
         expires_at_ms=now_ms + lasts_ms,
+        shown=data.mask(key),
     )
     if not await data.db.write(lambda tx: caches.add(tx, cache)):
         data.blobs.drop(Blobs.CACHES, cache_id)

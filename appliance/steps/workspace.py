@@ -14,7 +14,7 @@ from appliance.errors import DiskFull
 from appliance.language import plan as plans
 from appliance.model import JobId, StepStatus
 from appliance.steps import archive, glob
-from appliance.steps.base import SUCCESS, NodeView, Outcome
+from appliance.steps.base import SUCCESS, DataLimits, NodeView, Outcome
 from appliance.steps.inside import ask
 from appliance.store import jobs, requirements, workspaces
 from appliance.store.database import Tx
@@ -48,11 +48,15 @@ async def persist(step: plans.PersistToWorkspace, node: NodeView) -> Outcome:
     names = frozenset(posixpath.normpath(line.removeprefix("file ")) for line in lines if line.startswith("file "))
     layer_id, data = uuid.uuid4().hex, node.data
     below = [posixpath.join(step.root, path) for path in paths]
+    held = await data.db.read(lambda tx: workspaces.size(tx, data.workspace_id))
+    most = min(data.limits.layer_bytes, data.limits.workspace_bytes - held)
     try:
         packed = archive.pack(node.sandbox, node.job.working_directory, step.root, below)
-        size = await data.blobs.store(Blobs.LAYERS, layer_id, packed)
+        size = await data.blobs.store(Blobs.LAYERS, layer_id, archive.at_most(packed, most))
     except DiskFull as error:
         return await _failed(node, str(error))
+    except archive.TooLarge:
+        return await _failed(node, _too_large(data.limits, held))
     layer = workspaces.Layer(
         id=layer_id,
         workspace_id=data.workspace_id,
@@ -67,6 +71,14 @@ async def persist(step: plans.PersistToWorkspace, node: NodeView) -> Outcome:
         data.blobs.drop(Blobs.LAYERS, layer_id)
     await node.say(f"Persisted {len(names)} files, {size / 1e6:.1f} MB\n")
     return SUCCESS
+
+
+def _too_large(limits: DataLimits, held: int) -> str:
+    return (
+        f"too much for the workspace: one step may persist {limits.layer_bytes / 1e9:g} GB compressed, a workflow"
+        f" {limits.workspace_bytes / 1e9:g} GB in all, of which {held / 1e9:.2f} are taken;"
+        " see workspaces.layer and workspaces.all in the settings"
+    )
 
 
 async def _expanded(step: plans.PersistToWorkspace, node: NodeView) -> tuple[list[str], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.errors import NotFound
@@ -20,26 +21,123 @@ class Artifact:
     created_at_ms: int
 
 
+class Room:
+    """What one job may still keep, asked file by file."""
+
+    def __init__(self, most_files: int, most_bytes: int, taken: Taken) -> None:
+        self._files = most_files - taken.files
+        self._bytes = most_bytes - taken.size_bytes
+        self._mine = dict(taken.mine)
+
+    def take(self, path: str, size_bytes: int) -> bool:
+        """Whether a file fits; it takes the place of an earlier one of its path."""
+        old = self._mine.get(path)
+        files, size = (1, size_bytes) if old is None else (0, size_bytes - old)
+        if files > self._files or size > self._bytes:
+            return False
+        self._files -= files
+        self._bytes -= size
+        self._mine[path] = size_bytes
+        return True
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a job keeps already, and of one node the sizes by path."""
+
+    files: int
+    size_bytes: int
+    mine: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Put:
+    replaced: list[str]  # ids
+    refused: list[Artifact]
+
+
+def taken(tx: Tx, job_id: JobId, index: int) -> Taken:
+    where = {"job": job_id, "index": index}
+    row = tx.execute(
+        "SELECT count(*) AS files, coalesce(sum(size_bytes), 0) AS size FROM artifacts WHERE job_id = :job", where
+    ).fetchone()
+    mine = tx.execute("SELECT path, size_bytes FROM artifacts WHERE job_id = :job AND idx = :index", where)
+    return Taken(row["files"], row["size"], {each["path"]: each["size_bytes"] for each in mine})
+
+
 def put(tx: Tx, artifact: Artifact) -> str | None:
     """Add an artifact; the id of the one that it takes the place of."""
-    where = {"job": artifact.job_id, "index": artifact.index, "path": artifact.path}
-    old = tx.execute(
-        "DELETE FROM artifacts WHERE job_id = :job AND idx = :index AND path = :path RETURNING id", where
-    ).fetchone()
-    tx.execute(
-        "INSERT INTO artifacts (id, job_id, idx, path, size_bytes, created_at_ms)"
-        " VALUES (:id, :job_id, :index, :path, :size_bytes, :created_at_ms)",
-        vars(artifact),
-    )
-    return None if old is None else str(old["id"])
+    return next(iter(put_all(tx, [artifact], 1 << 62, 1 << 62).replaced), None)
 
 
-def of_job(tx: Tx, job_id: JobId, limit: int = -1) -> list[Artifact]:
-    """The artifacts of every node, by node and path; all of them, or the first `limit`."""
+def put_all(tx: Tx, some: Sequence[Artifact], most_files: int, most_bytes: int) -> Put:
+    """Add artifacts of one node, as many as the job may keep: other nodes add theirs meanwhile."""
+    found = Put([], [])
+    if not some:
+        return found
+    room = Room(most_files, most_bytes, taken(tx, some[0].job_id, some[0].index))
+    for artifact in some:
+        if not room.take(artifact.path, artifact.size_bytes):
+            found.refused.append(artifact)
+            continue
+        old = tx.execute(
+            "DELETE FROM artifacts WHERE job_id = :job_id AND idx = :index AND path = :path RETURNING id", vars(artifact)
+        ).fetchone()
+        tx.execute(
+            "INSERT INTO artifacts (id, job_id, idx, path, size_bytes, created_at_ms, project_id)"
+            " VALUES (:id, :job_id, :index, :path, :size_bytes, :created_at_ms,"
+            " (SELECT project_id FROM jobs WHERE id = :job_id))",
+            vars(artifact),
+        )
+        if old is not None:
+            found.replaced.append(old["id"])
+    return found
+
+
+def of_job(tx: Tx, job_id: JobId, limit: int = -1, offset: int = 0) -> list[Artifact]:
+    """The artifacts of every node, by node and path; all of them, or `limit` from `offset` on."""
     rows = tx.execute(
-        "SELECT * FROM artifacts WHERE job_id = :job ORDER BY idx, path LIMIT :limit", {"job": job_id, "limit": limit}
+        "SELECT * FROM artifacts WHERE job_id = :job ORDER BY idx, path LIMIT :limit OFFSET :offset",
+        {"job": job_id, "limit": limit, "offset": offset},
     )
     return [_artifact(row) for row in rows]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, or a folder with all that is below it."""
+
+    name: str
+    is_folder: bool
+    files: int
+    size_bytes: int
+
+
+def entries(tx: Tx, job_id: JobId, index: int, folder: str, limit: int) -> list[Entry]:
+    """What lies in a folder of a node's artifacts ("": at the top), folders first."""
+    prefix = f"{folder}/" if folder else ""
+    rows = tx.execute(
+        "SELECT CASE at WHEN 0 THEN rest ELSE substr(rest, 1, at - 1) END AS name, at > 0 AS is_folder,"
+        " count(*) AS files, sum(size_bytes) AS size"
+        " FROM (SELECT substr(path, :from) AS rest, instr(substr(path, :from), '/') AS at, size_bytes"
+        " FROM artifacts WHERE job_id = :job AND idx = :index AND path >= :prefix AND path < :end)"
+        " GROUP BY name, is_folder ORDER BY is_folder DESC, name LIMIT :limit",
+        {
+            "job": job_id,
+            "index": index,
+            "prefix": prefix,
+            "end": f"{folder}0" if folder else "\U0010ffff",  # what comes after every FOLDER/...
+            "from": len(prefix) + 1,
+            "limit": limit,
+        },
+    )
+    return [Entry(row["name"], bool(row["is_folder"]), row["files"], row["size"]) for row in rows]
+
+
+def counts(tx: Tx, job_id: JobId) -> Mapping[int, int]:
+    """How many artifacts each node has."""
+    rows = tx.execute("SELECT idx, count(*) AS n FROM artifacts WHERE job_id = :job GROUP BY idx", {"job": job_id})
+    return {row["idx"]: row["n"] for row in rows}
 
 
 def count(tx: Tx, job_id: JobId) -> int:
@@ -71,6 +169,26 @@ def forget_older(tx: Tx, before_ms: int) -> list[str]:
     """Forget artifacts made before a time; their ids."""
     rows = tx.execute("DELETE FROM artifacts WHERE created_at_ms < :before RETURNING id", {"before": before_ms}).fetchall()
     return [row["id"] for row in rows]
+
+
+def forget_over(tx: Tx, quota_bytes: int) -> list[str]:
+    """Forget of each project the oldest artifacts over its quota, none of a job that still runs; their ids."""
+    rows = tx.execute(
+        "SELECT project_id FROM artifacts WHERE project_id IS NOT NULL GROUP BY project_id HAVING sum(size_bytes) > :quota",
+        {"quota": quota_bytes},
+    ).fetchall()
+    gone: list[str] = []
+    for row in rows:
+        gone += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes}).fetchall()]
+    return gone
+
+
+_OVER = (
+    "DELETE FROM artifacts WHERE id IN (SELECT id FROM (SELECT id, job_id,"
+    " sum(size_bytes) OVER (ORDER BY created_at_ms DESC, id) AS total"
+    " FROM artifacts WHERE project_id = :project) AS each WHERE total > :quota"
+    " AND (SELECT stopped_at_ms FROM jobs WHERE jobs.id = each.job_id) IS NOT NULL) RETURNING id"
+)
 
 
 def all_ids(tx: Tx) -> set[str]:

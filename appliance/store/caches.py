@@ -20,6 +20,7 @@ class Cache:
     created_at_ms: int
     used_at_ms: int
     expires_at_ms: int
+    shown: str = ""  # the key as people may see it, without secrets
 
 
 def _cache(row: sqlite3.Row) -> Cache:
@@ -42,8 +43,10 @@ def add(tx: Tx, cache: Cache) -> bool:
         {"project": cache.project_id, "scope": cache.scope, "key": cache.key, "now": cache.created_at_ms},
     )
     added = tx.execute(
-        "INSERT INTO caches (id, project_id, scope, key, root, size_bytes, created_at_ms, used_at_ms, expires_at_ms)"
-        " VALUES (:id, :project_id, :scope, :key, :root, :size_bytes, :created_at_ms, :used_at_ms, :expires_at_ms)"
+        "INSERT INTO caches (id, project_id, scope, key, root, size_bytes, created_at_ms, used_at_ms, expires_at_ms,"
+        " shown)"
+        " VALUES (:id, :project_id, :scope, :key, :root, :size_bytes, :created_at_ms, :used_at_ms, :expires_at_ms,"
+        " :shown)"
         " ON CONFLICT DO NOTHING",
         vars(cache),
     )

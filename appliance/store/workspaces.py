@@ -38,6 +38,12 @@ def layers_of(tx: Tx, workspace_id: str) -> list[Layer]:
     return [_layer(row) for row in rows]
 
 
+def size(tx: Tx, workspace_id: str) -> int:
+    """Bytes of all layers of a workspace."""
+    sql = "SELECT coalesce(sum(size_bytes), 0) FROM layers WHERE workspace_id = :id"
+    return int(tx.execute(sql, {"id": workspace_id}).fetchone()[0])
+
+
 def _layer(row: sqlite3.Row) -> Layer:
     return Layer(
         id=row["id"],
