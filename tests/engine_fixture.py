@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.client
+import io
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -222,6 +224,35 @@ def add_image(path: str, name: str, root: str, changes: list[str]) -> None:
     """Import image `name` from the root file system `root` ("busybox", "debian") unless it is there."""
     if not _has_image(path, name):
         _import_image(path, name, cached_root(root), changes)
+
+
+def add_packages(path: str, name: str, base: str, *packages: str) -> None:
+    """Make image `name` of `base` and the files of some Debian packages, unless it is there. They are not configured."""
+    if _has_image(path, name):
+        return
+    made = request_json(path, "POST", "/containers/create", {"Image": base})["Id"]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _run("apt-get", "-qq", "download", *packages, cwd=folder)
+            for package in sorted(Path(folder).glob("*.deb")):
+                tar = _run("dpkg-deb", "--fsys-tarfile", package.name, cwd=folder)
+                with io.BytesIO(tar) as body:
+                    status, answer = request(path, "PUT", f"/containers/{made}/archive?path=/", body=body)
+                assert status == 200, answer
+        repository, _, tag = name.partition(":")
+        query = urlencode({"container": made, "repo": repository, "tag": tag})
+        request_json(path, "POST", f"/commit?{query}", {})
+    finally:
+        request(path, "DELETE", f"/containers/{made}")
+
+
+def _run(*argv: str, cwd: str) -> bytes:
+    # apt drops its rights, and then cannot write where only root can.
+    Path(cwd).chmod(0o777)
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise EngineUnavailable(f"{argv[0]} failed: {done.stderr.decode(errors='replace')[-300:]}")
+    return done.stdout
 
 
 def cached_root(name: str) -> Path:
