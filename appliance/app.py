@@ -34,7 +34,7 @@ from appliance.engine.janitor import Janitor
 from appliance.engine.recovery import recover
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import HERE, Scheduler
-from appliance.engine.workshop import Limits, Workshop
+from appliance.engine.workshop import DockerRules, Limits, Workshop
 from appliance.errors import SettingsError
 from appliance.executors.base import Executor, Mount
 from appliance.executors.docker import DockerExecutor
@@ -235,6 +235,7 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
             sample_s=core.settings.number("jobs.sample_every"),
             data=_data_limits(core.settings),
         ),
+        remote_docker=_docker_rules(core.settings),
         everywhere=core.settings.table("jobs.environment"),
         web_url=core.web_url,
         ssh_command=addresses.ssh_command,
@@ -262,6 +263,7 @@ def _janitor(core: _Core) -> Janitor:
         cache_quota=core.settings.integer("caches.quota"),
         artifact_quota=core.settings.integer("artifacts.quota"),
         disk_floor=core.settings.integer("disk.floor"),
+        docker_layers_days=core.settings.number("remote_docker.layers_days"),
     )
 
 
@@ -327,6 +329,10 @@ async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIter
             network_mtu=settings.integer("docker.mtu") or None,
             processes=settings.integer("docker.processes"),
             primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
+            shared_socket=_docker_url(settings).removeprefix("unix://"),
+            private_first_uid=settings.integer("remote_docker.first_uid"),
+            private_arguments=settings.items("remote_docker.options"),
+            private_layers_bytes=settings.integer("remote_docker.layers_limit"),
         )
         found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
     if settings.is_on("local.enabled"):
@@ -361,6 +367,16 @@ def _places(settings: Settings) -> placement.Places:
         classes=_classes(settings),
         aliases=settings.table("images"),
         mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
+    )
+
+
+def _docker_rules(settings: Settings) -> DockerRules:
+    return DockerRules(
+        is_on=settings.is_on("remote_docker.enabled"),
+        for_forks=settings.is_on("remote_docker.forks"),
+        for_machines=settings.is_on("remote_docker.machine"),
+        shared_with=frozenset(name.lower() for name in settings.items("remote_docker.shared_with")),
+        kept=settings.integer("remote_docker.layers_kept"),
     )
 
 

@@ -47,6 +47,10 @@ class ImageError(RondoError):
     """The image cannot be had or cannot run a job: the user's to mend."""
 
 
+class Unavailable(RondoError):
+    """What was asked for cannot be had on this appliance: its administrator's to mend."""
+
+
 class VcsError(RondoError):
     """A repository or forge could not be reached or read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from appliance.executors.base import DOCKER_SOCKET
 from appliance.language import plan as plans
 from appliance.model import Project, Trigger, organization_id
 from appliance.store import jobs, pipelines
@@ -30,6 +31,7 @@ def built_in(
     index: int,
     git_url: str,
     web_url: str,
+    has_docker: bool = False,
 ) -> dict[str, str]:
     """The `CIRCLE_*` variables. Those that do not apply are absent, not empty."""
     trigger = pipeline.trigger
@@ -56,6 +58,8 @@ def built_in(
         "CIRCLE_REPOSITORY_URL": git_url,
         "CIRCLE_USERNAME": trigger.actor or None,
         **_of_pull_request(trigger),
+        # From the start, though nobody answers before `setup_remote_docker`: so debug shells have it too.
+        "DOCKER_HOST": f"unix://{DOCKER_SOCKET}" if has_docker else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -10,7 +10,7 @@ from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
-from appliance.store import artifacts, caches, coverage, jobs, people, results, workspaces
+from appliance.store import artifacts, caches, coverage, docker_layers, jobs, people, results, workspaces
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Janitor:
         cache_quota: int,
         disk_floor: int,
         artifact_quota: int = 1 << 62,
+        docker_layers_days: float = 7.0,
         free: Callable[[], int] | None = None,
     ) -> None:
         self._db = db
@@ -43,6 +44,8 @@ class Janitor:
         self._cache_quota = cache_quota
         self._disk_floor = disk_floor
         self._artifact_quota = artifact_quota
+
+        self._docker_layers_last_ms = int(docker_layers_days * _DAY_MS)
         self._free = free or (lambda: free_bytes(blobs.root))
         self._strangers: set[tuple[str, str]] = set()
 
@@ -67,6 +70,8 @@ class Janitor:
         await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._db.write(lambda tx: coverage.forget_files_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._drop_strangers()
+        await self._db.write(docker_layers.release_ended)
+        await self._db.write(lambda tx: docker_layers.forget_older(tx, now_ms - self._docker_layers_last_ms))
         for executor in self._executors.values():
             await self._sweep(executor)
 
@@ -102,6 +107,7 @@ class Janitor:
     async def _sweep(self, executor: Executor) -> None:
         try:
             await self._remove_unowned(executor)
+            await _sweep_layers(self._db, executor)
         except SandboxError as error:
             log.warning("could not remove left-over sandboxes", extra={"executor": executor.name, "error": str(error)})
 
@@ -115,3 +121,12 @@ class Janitor:
         for ref in refs:
             if ref not in owned:  # also one that its runner is closing right now: both may remove it
                 await executor.remove(ref)
+
+
+async def _sweep_layers(db: Database, executor: Executor) -> None:
+    """Listed first, rows second: what a job makes between the two looks has its row by then."""
+    names = await executor.kept_layers()
+    known = await db.read(docker_layers.all_names) if names else set()
+    for name in names:
+        if name not in known:
+            await executor.remove_layers(name)

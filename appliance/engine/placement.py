@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.engine.classes import GIB, Classes, Size
-from appliance.executors.base import Container, Credentials, Mount, SandboxSpec
+from appliance.executors.base import Container, Credentials, DockerAccess, Mount, SandboxSpec
 from appliance.language import plan as plans
 
 
@@ -92,7 +92,14 @@ def _executor(job: plans.Job, places: Places) -> str:
     return "!a docker job needs a Docker engine, and docker.enabled is off"
 
 
-def spec(node: str, job: plans.Job, placement: Placement, places: Places, variables: Mapping[str, str]) -> SandboxSpec:
+def spec(
+    node: str,
+    job: plans.Job,
+    placement: Placement,
+    places: Places,
+    variables: Mapping[str, str],
+    docker: DockerAccess = DockerAccess.NONE,
+) -> SandboxSpec:
     """What to ask the executor for. `variables` fill the `$VAR`s of registry logins, the only place they may stand."""
     containers: tuple[Container, ...] = ()
     if placement.executor == "docker":
@@ -104,6 +111,7 @@ def spec(node: str, job: plans.Job, placement: Placement, places: Places, variab
         memory_bytes=placement.memory_bytes,
         labels={"rondo.job": job.name},
         mounts=places.mounts,
+        docker=docker,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from appliance.errors import RondoError
 from appliance.executors.base import Executor
-from appliance.store import jobs
+from appliance.store import docker_layers, jobs
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.
     owned = {node.sandbox for node in running if node.sandbox}
     for executor in executors.values():
         await sweep(executor, owned)
+    await db.write(docker_layers.release_ended)
     return running
 
 

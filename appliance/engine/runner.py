@@ -12,7 +12,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import asks, moves, oidc, placement
+from appliance.engine import asks, moves, oidc, placement, remote_docker
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.usage import Meter
@@ -153,7 +153,9 @@ class _Runner:
         """The node's sandbox: found again when its row names one, else a new one."""
         if self._facts.node.sandbox is not None:
             await asyncio.to_thread(self.record.recall_secrets)
-            return await self._executor.reattach(self._facts.node.sandbox)
+            sandbox = self._sandbox = await self._executor.reattach(self._facts.node.sandbox)
+            await remote_docker.start_of_machine(self._shop, self._facts, sandbox)  # a crash may have come before
+            return sandbox
         await asyncio.to_thread(self.record.remember_secrets)
         job, node = self._facts.job, self._facts.node
         placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
@@ -163,6 +165,7 @@ class _Runner:
             placed,
             self._shop.places,
             variables(self._shop, self._facts),
+            remote_docker.access_of(self._shop, self._facts).kind,
         )
         with self.record.log(0) as step_log:
 
@@ -175,6 +178,7 @@ class _Runner:
                 await step_log.say(f"{error}\n")
                 raise
             await self.record.opened(sandbox.ref)
+            await step_log.say(await remote_docker.start_of_machine(self._shop, self._facts, sandbox))
             assert job.number is not None
             how = self._shop.ssh_command(job.number, node.index)
             await step_log.say(f"A shell in this job while it runs: {how}\n")
@@ -189,6 +193,7 @@ class _Runner:
                 await self._sandbox.close()
         except (SandboxError, TimeoutError) as error:
             log.warning("a sandbox could not be closed", extra={"sandbox": self._sandbox.ref, "error": str(error)})
+        await remote_docker.release(self._shop, self._facts)
 
     async def _watch(self, work: asyncio.Task[None]) -> None:
         """Stop the work when the job is cancelled or its time is over."""

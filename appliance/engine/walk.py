@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from appliance import steps
-from appliance.engine import environment, placement, rules
+from appliance.engine import environment, placement, remote_docker, rules
 from appliance.engine.follow import Follower
 from appliance.engine.record import Record, lost
 from appliance.engine.workshop import Facts, Workshop
 from appliance.errors import RondoError
-from appliance.executors.base import Command, Sandbox
+from appliance.executors.base import Command, DockerAccess, Sandbox
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
 from appliance.steps.base import Data, NodeView, Outcome, Source
@@ -80,6 +80,9 @@ class Walk:
                 follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock)
                 return await follower.follow(quiet_s, self._out_of_memory)
 
+            async def start_docker(keeps_layers: bool) -> str:
+                return await remote_docker.start(self._shop, self._facts, self._sandbox, keeps_layers=keeps_layers)
+
             node = NodeView(
                 sandbox=self._sandbox,
                 job=self._facts.plan,
@@ -90,6 +93,7 @@ class Walk:
                 source=self._source,
                 data=self._data,
                 execute=execute,
+                start_docker=start_docker,
                 say=step_log.say,
             )
             try:
@@ -124,6 +128,7 @@ def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
         index=facts.node.index,
         git_url=shop.git_url(facts.project),
         web_url=shop.web_url,
+        has_docker=remote_docker.access_of(shop, facts).kind is not DockerAccess.NONE,
     )
     own = {**built_in, **facts.tokens}
     return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=own, job=facts.plan)

@@ -32,6 +32,17 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DockerRules:
+    """From the settings: which jobs may have which Docker engine."""
+
+    is_on: bool = True
+    for_forks: bool = False
+    for_machines: bool = True
+    shared_with: frozenset[str] = frozenset()  # org/repo in lower case
+    kept: int = 4  # how many a project's layers are kept, beyond those in use
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workshop:
     """What all runners share."""
 
@@ -45,6 +56,7 @@ class Workshop:
     providers: Mapping[Vcs, Provider]
     places: placement.Places
     limits: Limits
+    remote_docker: DockerRules = DockerRules()
     everywhere: Mapping[str, str]  # environment of every job
     web_url: str
     ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 Progress = Callable[[bytes], Awaitable[None]]
@@ -44,6 +45,27 @@ class Mount:
     target: str
 
 
+DOCKER_SOCKET = "/run/rondo/docker.sock"
+"""Where a Docker engine answers in sandboxes that have one."""
+
+
+class DockerAccess(StrEnum):
+    """Which Docker engine a job may use."""
+
+    NONE = "none"
+    PRIVATE = "private"  # one of its own, once `Sandbox.start_docker` made it
+    SHARED = "shared"  # the one that the sandbox itself runs on: as good as root on that machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateDocker:
+    """A Docker engine for one node. `layers` names what it keeps between jobs; None: nothing."""
+
+    cpus: float
+    memory_bytes: int
+    layers: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SandboxSpec:
     """What a node needs. `node` is unique in this appliance ("812.0") and safe in names and labels."""
@@ -54,6 +76,7 @@ class SandboxSpec:
     memory_bytes: int = 4 << 30
     labels: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    docker: DockerAccess = DockerAccess.NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +225,13 @@ class Sandbox(Protocol):
         Costs about a millisecond, and the steps nothing. Never raises for a sandbox that is in trouble or gone.
         """
 
+    async def start_docker(self, want: PrivateDocker) -> str:
+        """Make a Docker engine of the node's own answer at DOCKER_SOCKET; what is to be said about it, or "".
+
+        For sandboxes opened with DockerAccess.PRIVATE. May be repeated. The engine and all in it end with the sandbox.
+        Raises Unavailable where there can be none, with what to do about it.
+        """
+
     async def detach(self) -> None:
         """Let go of the connection; the sandbox and its commands live on. May be repeated."""
 
@@ -229,6 +259,12 @@ class Executor(Protocol):
 
     async def remove(self, ref: str) -> None:
         """Remove a sandbox by ref, with services, volumes and networks. Does nothing when it is gone."""
+
+    async def kept_layers(self) -> Sequence[str]:
+        """The names of all that private Docker engines have kept here."""
+
+    async def remove_layers(self, name: str) -> None:
+        """Remove it, unless a job uses it now. Does nothing when it is gone."""
 
     async def check(self) -> str | None:
         """None when jobs can be run here now; otherwise one sentence on what is wrong and what to do."""

@@ -21,7 +21,7 @@ from aiodocker.containers import DockerContainer
 
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Process, Progress, SandboxSpec, Usage
+from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.docker_images import have_image
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
@@ -31,10 +31,12 @@ from appliance.executors.docker_plan import (
     Image,
     Room,
     container_name,
+    limits,
     network_config,
     primary_config,
     service_config,
 )
+from appliance.executors.docker_private import PrivateEngines, is_engine
 from appliance.executors.docker_process import start_process
 from appliance.executors.docker_usage import Gauge
 from appliance.executors.hijack import Hijack, open_hijack
@@ -68,6 +70,7 @@ class DockerExecutor:
         self._engine = _Engine(url, tls)
         self._options = options or DockerOptions()
         self._pace = pace or Pace()
+        self._private = PrivateEngines(self._engine.docker, instance, self._options)
         self._network_lock = asyncio.Lock()
         self._network: str | None = None
         self._room: Room | None = None
@@ -219,7 +222,22 @@ class DockerExecutor:
             found = await self._containers(ref)
             for container in found:
                 self._engine.let_go(container.id)
-            await _all_of(_delete(container) for container in found)
+            # Engines first: the primary takes the volume between them along only when nobody else uses it.
+            await self._private.end(found)
+            await _all_of(_delete(container) for container in found if not is_engine(container))
+
+    async def start_docker(self, node: str, primary: DockerContainer, want: PrivateDocker) -> str:
+        async with _speaking_plainly(f"start a private engine for node {node}"):
+            room = limits(want.cpus, want.memory_bytes, await self._get_room(), self._options)
+            return await self._private.start(primary, node, want, await self._get_network(), room)
+
+    async def kept_layers(self) -> Sequence[str]:
+        async with _speaking_plainly("list volumes"):
+            return await self._private.kept_layers()
+
+    async def remove_layers(self, name: str) -> None:
+        async with _speaking_plainly(f"remove volume {name}"):
+            await self._private.remove_layers(name)
 
     async def _containers(self, node: str | None = None) -> Sequence[DockerContainer]:
         labels = [f"{INSTANCE_LABEL}={self._instance}", f"{NODE_LABEL}={node}" if node else NODE_LABEL]
@@ -322,6 +340,9 @@ class DockerSandbox(SupervisedSandbox):
                 tty=tty,
                 user=user,
             )
+
+    async def start_docker(self, want: PrivateDocker) -> str:
+        return await self._executor.start_docker(self._node, self._primary, want)
 
     async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
         name = container_name(self._instance, self._node, index)

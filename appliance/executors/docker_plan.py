@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.executors.base import Container, SandboxSpec
+from appliance.executors.base import DOCKER_SOCKET, Container, DockerAccess, SandboxSpec
 from appliance.executors.payload import quote
 
 INSTANCE_LABEL = "rondo.instance"
@@ -30,6 +30,12 @@ class DockerOptions:
     engine_patience_s: float = 60.0  # how long an engine may be away (a restart) before its sandboxes count as lost
     start_timeout_s: float = 120.0  # for the engine to create or start one container
     close_timeout_s: float = 60.0
+    private_first_uid: int = 1_900_000_000  # of the 65536 user ids that private engines run under
+    private_arguments: tuple[str, ...] = ()  # more options of their dockerd
+    private_layers_bytes: int = 20 << 30  # what one of them may keep for the next job
+    shared_socket: str = "/var/run/docker.sock"  # of the engine itself, for jobs that may use it
+    private_start_timeout_s: float = 90.0
+    private_stop_timeout_s: float = 25.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ def primary_config(
     """The supervisor as main process of the primary image; the image's entrypoint only where it was asked for."""
     primary = spec.containers[0]
     kept = kept_entrypoint(primary, image)
+    # The path is the engine's own on its machine, whichever way we reach it.
+    shared = [f"{options.shared_socket}:{DOCKER_SOCKET}"] if spec.docker is DockerAccess.SHARED else []
     environment = dict(primary.environment) if kept or options.primary_environment_in_steps else {}
     if environment and not options.primary_environment_in_steps:
         supervisor = forget(environment, image.environment) + supervisor
@@ -106,11 +114,12 @@ def primary_config(
         "Tty": False,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            **_limits(spec, room, options),
+            **limits(spec.cpus, spec.memory_bytes, room, options),
             "LogConfig": {"Type": "none", "Config": {}},
             "NetworkMode": network,
             "ExtraHosts": [f"{other.name}:127.0.0.1" for other in spec.containers[1:] if other.name],
-            "Binds": [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts],
+            "Binds": [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts] + shared,
+            "Mounts": [socket_folder(instance)] if spec.docker is DockerAccess.PRIVATE else [],
             "Tmpfs": {"/mnt/ramdisk": "rw,exec,mode=1777"} if options.ramdisk else {},
         },
     }
@@ -129,7 +138,7 @@ def service_config(
         **_common(instance, spec, index, service),
         "Env": _pairs(service.environment),
         "HostConfig": {
-            **_limits(spec, room, options),
+            **limits(spec.cpus, spec.memory_bytes, room, options),
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
             "NetworkMode": f"container:{primary_id}",
         },
@@ -139,6 +148,12 @@ def service_config(
     if service.command is not None:
         config["Cmd"] = list(service.command)
     return config
+
+
+def socket_folder(instance: str) -> dict[str, Any]:
+    """The volume in which a private Docker engine will put its socket; without a name, so it goes with its container."""
+    target = DOCKER_SOCKET.rpartition("/")[0]
+    return {"Type": "volume", "Target": target, "VolumeOptions": {"Labels": {INSTANCE_LABEL: instance}}}
 
 
 def kept_entrypoint(primary: Container, image: Image) -> tuple[str, ...]:
@@ -168,10 +183,11 @@ def _common(instance: str, spec: SandboxSpec, index: int, container: Container) 
     return {"Image": container.image, "User": container.user or "", "Labels": labels}
 
 
-def _limits(spec: SandboxSpec, room: Room, options: DockerOptions) -> dict[str, Any]:
-    memory = max(SMALLEST_MEMORY_BYTES, min(spec.memory_bytes, room.memory_bytes))
+def limits(cpus: float, memory_bytes: int, room: Room, options: DockerOptions) -> dict[str, Any]:
+    """What one container may take, bounded by what there is."""
+    memory = max(SMALLEST_MEMORY_BYTES, min(memory_bytes, room.memory_bytes))
     return {
-        "NanoCpus": int(min(spec.cpus, room.cpus) * 1_000_000_000),
+        "NanoCpus": int(min(cpus, room.cpus) * 1_000_000_000),
         "Memory": memory,
         "MemorySwap": memory,  # the same number means: no swap
         "OomScoreAdj": options.oom_score_adj,

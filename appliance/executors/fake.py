@@ -12,8 +12,8 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Ask, Command, Exit, Process, Progress, SandboxSpec, Usage
+from appliance.errors import ImageError, SandboxError, SandboxLost, Unavailable
+from appliance.executors.base import Ask, Command, Exit, PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.payload import payload
 
 CHUNK_BYTES = 256 * 1024
@@ -111,6 +111,12 @@ class FakeExecutor:
         node = self.nodes.pop(ref, None)
         if node is not None:
             _end_node(node)
+
+    async def kept_layers(self) -> Sequence[str]:
+        return []
+
+    async def remove_layers(self, name: str) -> None:
+        """There are none."""
 
     async def check(self) -> str | None:
         return self.trouble
@@ -213,6 +219,9 @@ class FakeSandbox:
     async def usage(self) -> tuple[Usage, ...]:
         node = self._nodes.get(self._node)
         return (node.usage,) if node is not None and node.is_running else ()
+
+    async def start_docker(self, want: PrivateDocker) -> str:
+        raise Unavailable("there is no Docker engine in memory")
 
     async def detach(self) -> None:
         """There is no connection."""

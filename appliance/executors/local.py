@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import shim
-from appliance.errors import SandboxError, SandboxLost
+from appliance.errors import SandboxError, SandboxLost, Unavailable
 from appliance.executors import process_tree
-from appliance.executors.base import Process, Progress, SandboxSpec, Usage
+from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.local_process import (
     LocalProcess,
     end_job,
@@ -148,6 +148,12 @@ class LocalExecutor:
             _reap(folder)
         await asyncio.to_thread(_remove_tree, folder)
 
+    async def kept_layers(self) -> Sequence[str]:
+        return []
+
+    async def remove_layers(self, name: str) -> None:
+        """There are none."""
+
     async def check(self) -> str | None:
         if shutil.which("sh") is None or shutil.which("tail") is None:
             return "the local executor needs sh and tail on the PATH"
@@ -202,6 +208,9 @@ class LocalSandbox(SupervisedSandbox):
             argv, {**base, **(environment or {})}, self._folder / "home", working_directory, tty
         )
         return process
+
+    async def start_docker(self, want: PrivateDocker) -> str:
+        raise Unavailable("jobs that run as processes of this host have no private Docker engine")
 
     async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
         return b""

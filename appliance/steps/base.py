@@ -85,5 +85,7 @@ class NodeView:
     data: Data
     execute: Callable[[Command, float], Awaitable[Outcome]]
     """Run a supervised command with its output in the step's log; stopped after so many seconds without output."""
+    start_docker: Callable[[bool], Awaitable[str]]
+    """Give the node a Docker engine, with the layers of earlier jobs if so; what to say of it. Raises Unavailable."""
     say: Callable[[str], Awaitable[None]]
     """Words of ours in the step's log, with their line ends."""

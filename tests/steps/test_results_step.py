@@ -27,6 +27,10 @@ async def nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
+async def no_docker(_: bool) -> str:
+    raise AssertionError("no step asks for an engine")
+
+
 async def refuse(_: Command, __: float) -> Outcome:
     raise AssertionError("no command of the user's is run")
 
@@ -56,6 +60,7 @@ def view(world: World, found: jobs.Job, sandbox: FakeSandbox, said: list[str]) -
         source=Source(url="", revision="", branch=None, tag=None, bundle=nothing, archive=nothing),
         data=data,
         execute=refuse,
+        start_docker=no_docker,
         say=say,
     )
 
