@@ -8,7 +8,7 @@ from aiohttp import web
 
 from appliance import ssh_keys
 from appliance.api.parts import parts_of
-from appliance.api.projects import wanted_project
+from appliance.api.projects import project_to_change
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer, json_body, message
 from appliance.errors import BadRequest
@@ -16,7 +16,7 @@ from appliance.store import keys
 
 
 async def add(request: web.Request) -> web.Response:
-    parts, project = parts_of(request), await wanted_project(request)
+    parts, project = parts_of(request), await project_to_change(request)
     body = await json_body(request, ("hostname", "private_key"))
     hostname, private = _text(body.get("hostname"), "hostname"), _text(body.get("private_key"), "private_key")
     pair = await asyncio.to_thread(ssh_keys.read, private)
@@ -27,7 +27,7 @@ async def add(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """Without a hostname the key goes from every host."""
-    parts, project = parts_of(request), await wanted_project(request)
+    parts, project = parts_of(request), await project_to_change(request)
     body = await json_body(request, ("hostname", "fingerprint"))
     fingerprint, hostname = _text(body.get("fingerprint"), "fingerprint"), _text(body.get("hostname"), "hostname")
     await parts.db.write(lambda tx: keys.remove_additional_key(tx, project.id, fingerprint, hostname or None))

@@ -11,7 +11,7 @@ from aiohttp import web
 from appliance import ssh_keys
 from appliance.api.auth import user_of
 from appliance.api.parts import parts_of
-from appliance.api.projects import wanted_project
+from appliance.api.projects import project_to_change, wanted_project
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer, json_body, listing, message, time_of
 from appliance.errors import BadRequest
@@ -28,7 +28,7 @@ async def index(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """A `user-key` speaks for whoever asks: in their jobs and those of everybody who can push to the project."""
-    parts, project, user = parts_of(request), await wanted_project(request), user_of(request)
+    parts, project, user = parts_of(request), await project_to_change(request), user_of(request)
     kind = (await json_body(request, ("type",))).get("type")
     if kind not in ("deploy-key", "user-key"):
         raise BadRequest("type must be deploy-key or user-key.")
@@ -46,7 +46,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    parts, project, wanted = parts_of(request), await wanted_project(request), _fingerprint(request)
+    parts, project, wanted = parts_of(request), await project_to_change(request), _fingerprint(request)
     await parts.db.write(lambda tx: keys.remove_checkout_key(tx, project.id, wanted))
     return message("Deleted.")
 

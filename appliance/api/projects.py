@@ -10,6 +10,7 @@ from appliance.api.auth import user_of
 from appliance.api.parts import Addresses, parts_of
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer
+from appliance.engine import rights
 from appliance.model import Project, Vcs, organization_id
 from appliance.store import projects
 
@@ -18,6 +19,13 @@ async def wanted_project(request: web.Request) -> Project:
     """The project that the path names. Raises NotFound, also when it is not for this user."""
     user, slug = user_of(request), request.match_info["slug"]
     return await parts_of(request).db.read(lambda tx: projects.find_for(tx, user, slug))
+
+
+async def project_to_change(request: web.Request) -> Project:
+    """The project that the path names, for changing its settings, variables and keys. Raises NotFound, Refused."""
+    project, user = await wanted_project(request), user_of(request)
+    rights.check_changes_project(user, await parts_of(request).db.read(lambda tx: projects.flags(tx, project.id)))
+    return project
 
 
 def repository_url(project: Project, addresses: Addresses) -> str:

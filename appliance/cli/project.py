@@ -146,7 +146,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _set(args: argparse.Namespace) -> int:
-    from appliance.engine import flags
+    from appliance.engine import flags, moves
     from appliance.store import projects
     from appliance.store.database import Tx
 
@@ -157,7 +157,8 @@ def _set(args: argparse.Namespace) -> int:
             if len(args.value) != 1 or args.value[0] not in ("on", "off"):
                 raise BadRequest(f"rondo project set {args.name} {args.flag} on|off")
             value = args.value[0] == "on"
-        flags.change(tx, project.id, {args.flag: value})
+        if flags.change(tx, project.id, {args.flag: value}, "rondo project set").is_stopped:
+            moves.cancel_open(tx, project.id, "rondo project set", store.now_ms)  # the server sees it within seconds
 
     with store_of(args) as store:
         store.write(change)

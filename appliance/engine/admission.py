@@ -18,7 +18,9 @@ def why_denied(tx: Tx, job_id: JobId, plan: plans.Job) -> str:
     job = jobs.by_id(tx, job_id)
     workflow = pipelines.workflow(tx, job.workflow_id)
     ids = rights.actors(job.name, _needs(tx, workflow.id), workflow.actor_id)
-    return _first_problem(tx, job, workflow, found, [_user(tx, one) for one in sorted(ids, key=str)], has_ssh=False)
+    return _first_problem(
+        tx, job, workflow, found, [_user(tx, one) for one in sorted(ids, key=str)], has_ssh=job.ssh_for is not None
+    )
 
 
 def why_not_enter(tx: Tx, job: jobs.Job, user: User) -> str:

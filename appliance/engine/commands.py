@@ -9,12 +9,12 @@ from typing import Any
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import continuation, moves, moves_setup, reruns
+from appliance.engine import continuation, flags, moves, moves_setup, reruns, rights
 from appliance.errors import NotFound
 from appliance.executors.base import Sandbox
-from appliance.model import JobId, PipelineId, Trigger, User, WorkflowId
+from appliance.model import JobId, PipelineId, ProjectFlags, ProjectId, Trigger, User, WorkflowId
 from appliance.store import jobs, pipelines
-from appliance.store.database import Database
+from appliance.store.database import Database, Tx
 from appliance.store.usage import Series
 
 
@@ -126,6 +126,24 @@ class Commands:
         again = await self._db.write(lambda tx: reruns.rerun(tx, workflow_id, wish, user, now_ms))
         self._ring(again.changed)
         return again.workflow_id
+
+    async def change_settings(self, project_id: ProjectId, wanted: Mapping[str, object], user: User) -> ProjectFlags:
+        """Change a project's settings, see `flags.change`; one that is stopped has all that is open cancelled.
+
+        Raises Refused when somebody else than an administrator opens a project to everybody.
+        """
+        if wanted.get("oss"):
+            rights.check_is_admin(user)
+        now_ms = self._clock.now_ms()
+
+        def change(tx: Tx) -> tuple[ProjectFlags, list[moves.Changed]]:
+            changed = flags.change(tx, project_id, wanted, user.name)
+            return changed, moves.cancel_open(tx, project_id, user.name, now_ms) if changed.is_stopped else []
+
+        found, canceled = await self._db.write(change)
+        for one in canceled:
+            self._ring(one)
+        return found
 
     async def enter(self, job_number: int, index: int, user: User, address: str, command: str) -> tuple[LiveNode, int]:
         """Record a visit to a running job; gives the node and the visit's id. Raises NotFound when it is not running."""

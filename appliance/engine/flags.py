@@ -20,7 +20,7 @@ _MOST_OVERRIDES = 50
 _LONGEST_OVERRIDE = 256
 
 
-def change(tx: Tx, project_id: ProjectId, wanted: Mapping[str, object]) -> ProjectFlags:
+def change(tx: Tx, project_id: ProjectId, wanted: Mapping[str, object], who: str) -> ProjectFlags:
     """Change the settings that `wanted` names and leave the others; what they are then.
 
     Raises BadRequest for a setting that nobody knows, or a value that it cannot have.
@@ -36,7 +36,7 @@ def change(tx: Tx, project_id: ProjectId, wanted: Mapping[str, object]) -> Proje
         else:
             flags = replace(flags, **{name: value})  # type: ignore[arg-type]
     projects.set_flags(tx, project_id, flags)
-    log.info("project settings changed", extra={"project": project_id, "changed": ", ".join(wanted)})
+    log.info("project settings changed", extra={"project": project_id, "changed": dict(wanted), "user": who})
     return flags
 
 

@@ -20,6 +20,7 @@ from appliance.model import (
     NodeStatus,
     PipelineId,
     PipelineState,
+    ProjectId,
     StepStatus,
     Trigger,
     TriggerKind,
@@ -281,6 +282,11 @@ def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> C
         _cancel(tx, job, who, changed, now_ms)
     _follow(tx, workflow_id, (), changed, now_ms)
     return changed
+
+
+def cancel_open(tx: Tx, project_id: ProjectId, who: str, now_ms: int) -> list[Changed]:
+    """Cancel every workflow of a project that has not ended."""
+    return [cancel_workflow(tx, one, who, now_ms) for one in pipelines.open_workflows_of(tx, project_id)]
 
 
 def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, NotFound, Refused
 from appliance.language import expression
 from appliance.language.plan import JobType
 from appliance.language.values import KNOWN
@@ -25,6 +25,29 @@ def may_have_secrets(pipeline: Pipeline, flags: ProjectFlags) -> bool:
     A fork's only when the project's settings allowed it when it began, and still do: who changes their mind stops it.
     """
     return pipeline.may_have_secrets and (pipeline.is_trusted or flags.forks_receive_secret_env_vars)
+
+
+def check_sees_contexts(user: User) -> None:
+    """Raises NotFound for who may enter only some projects: contexts are for all of them."""
+    if not (user.is_admin or user.sees_all_projects):
+        raise NotFound("Context not found.")
+
+
+def check_changes_context(user: User, restrictions: Sequence[Restriction]) -> None:
+    """Raises Refused: who could not have what a context holds must not change it either. That needs a run to tell."""
+    if restrictions and not user.is_admin:
+        raise Refused("Permission denied: only administrators change a restricted context.")
+
+
+def check_changes_project(user: User, flags: ProjectFlags) -> None:
+    """Raises Refused when a project's variables, keys and settings are for administrators to change."""
+    if flags.write_settings_requires_admin and not user.is_admin:
+        raise Refused("Permission denied: only administrators change this project's settings.")
+
+
+def check_is_admin(user: User) -> None:
+    if not user.is_admin:
+        raise Refused("Permission denied: only administrators do that.")
 
 
 @dataclass(frozen=True)

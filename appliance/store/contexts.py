@@ -11,6 +11,7 @@ from appliance.crypto import SecretBox
 from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.store import variables
 from appliance.store.database import Tx
+from appliance.store.overview import Mark
 
 _LONGEST_NAME = 200
 _LARGEST_VALUE = 32 * 1024
@@ -65,6 +66,19 @@ def by_id(tx: Tx, context_id: str) -> Context:
 def everything(tx: Tx) -> list[Context]:
     rows = tx.execute("SELECT * FROM contexts ORDER BY name")
     return [Context(row["id"], row["name"], row["created_at_ms"]) for row in rows]
+
+
+def page(tx: Tx, after: Mark | None, limit: int) -> tuple[list[Context], Mark | None]:
+    """The contexts that were made after `after`, oldest first, and where the next page begins; None at the end."""
+    at, row = (after.created_at_ms, after.row) if after is not None else (-1, 0)
+    rows = tx.execute(
+        "SELECT rowid, * FROM contexts WHERE (created_at_ms, rowid) > (:at, :row)"
+        " ORDER BY created_at_ms, rowid LIMIT :limit",
+        {"at": at, "row": row, "limit": limit + 1},
+    ).fetchall()
+    found = [Context(one["id"], one["name"], one["created_at_ms"]) for one in rows[:limit]]
+    last = rows[limit - 1] if len(rows) > limit else None
+    return found, None if last is None else Mark(last["created_at_ms"], last["rowid"])
 
 
 def remove(tx: Tx, context_id: str) -> None:

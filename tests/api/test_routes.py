@@ -14,6 +14,7 @@ from appliance.api.routes import Policy, Route
 from appliance.api.server import POLICIES
 from appliance.model import User, organization_id
 from appliance.pages.site import ROUTES, make_site
+from appliance.store import contexts, restrictions
 from tests.web.world import World, approval, job, serving_world, workflow
 
 OPEN = {
@@ -31,7 +32,7 @@ OPEN = {
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}/tree/{branch:.+}.svg"),
 }
 CLOSED = [route for route in ROUTES if route.policy is not Policy.OPEN]
-OF_PROJECTS = [route for route in CLOSED if re.search(r"\{(slug|id|number)|/live", route.path)]
+OF_PROJECTS = [route for route in CLOSED if re.search(r"\{(slug|id|number|context)|/live", route.path)]
 READING = [route for route in ROUTES if route.method == "GET" and route.path != "/live"]  # that one never ends
 
 
@@ -45,7 +46,12 @@ async def filled(world: World, *members: User) -> dict[str, str]:
     pipeline = await world.pipeline(project, workflow("ci", job("build", "make"), approval("hold")))
     built, held = await world.job_of(pipeline, "build"), await world.job_of(pipeline, "hold")
     await world.start(built.id)
+    context = await world.db.write(lambda tx: contexts.add(tx, "deploy", 1))
+    kind = restrictions.Type.PROJECT
+    restriction = await world.db.write(lambda tx: restrictions.add(tx, context.id, kind, project.id, 1))
     return {
+        "context": context.id,
+        "restriction": restriction.id,
         "project": project.id,
         "slug": project.slug,
         "number": str(built.number),
@@ -72,6 +78,8 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "step": "0",
         "which": "source",
         "path": "folder/file.txt",
+        "context": ids["context"],
+        "restriction": ids["restriction"],
         "org": organization_id("acme"),
         "project": ids["project"],
     }
