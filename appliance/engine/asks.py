@@ -18,6 +18,7 @@ Continue = Callable[[bytes, str], Awaitable[tuple[int, bytes]]]
 
 _AGAIN_S = 1.0
 _MOST = 100  # of one job: to ask costs it nothing, to answer costs us
+_MOST_ERRORS = 5
 
 
 async def prepare(sandbox: Sandbox) -> None:
@@ -30,8 +31,8 @@ async def answer_all(sandbox: Sandbox, name: str, carry_on: Continue) -> None:
 
     `name` is the node's. An ask that was answered just before a crash is asked again, and is the same request.
     """
-    count = 0
-    while True:
+    count = errors = 0
+    while errors < _MOST_ERRORS:
         try:
             async with aclosing(sandbox.asks()) as asks:
                 async for ask in asks:
@@ -44,5 +45,6 @@ async def answer_all(sandbox: Sandbox, name: str, carry_on: Continue) -> None:
         except SandboxLost:
             return  # the runner will hear of it too
         except SandboxError as error:
+            errors += 1
             log.warning("cannot read what a job asks", extra={"node": name, "error": str(error)})
         await asyncio.sleep(_AGAIN_S)

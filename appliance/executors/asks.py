@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from appliance.errors import SandboxError
 from appliance.executors.base import Ask
 
-LARGEST_ASK_BYTES = 16 << 20
+LARGEST_ASK_BYTES = 9 << 20
 _LONGEST_HEAD = 256
 _HEAD = re.compile(rb"\x01ask ([A-Za-z0-9._-]{1,64}) (\d{1,9})\Z")
 

@@ -208,7 +208,7 @@ class Sandbox(Protocol):
     def asks(self) -> AsyncGenerator[Ask, None]:
         """What commands of ours ask from now on, and what was asked before and is not answered.
 
-        A command asks by a file ID.ask of at most 16 MiB below $CIRCLE_INTERNAL_TASK_DATA/ask, and waits for ID.answer.
+        A command asks by a file ID.ask of at most 9 MiB below $CIRCLE_INTERNAL_TASK_DATA/ask, and waits for ID.answer.
         Everything there may be the job's own doing. An ask is yielded again by a later reader until it is answered.
         Ends only by being closed; raises SandboxError when it cannot be read on.
         """

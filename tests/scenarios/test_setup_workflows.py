@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 
 from appliance.crypto import SecretBox, load_or_make_key
+from appliance.engine.moves_setup import accept_continuation
 from appliance.store import continuations, people, pipelines
-from tests.whole import ON_THIS_HOST, Place, house, until
+from tests.whole import ON_THIS_HOST, Place, house, served, until
 
 SETUP = """\
 version: 2.1
@@ -127,3 +128,60 @@ async def test_a_second_config_that_does_not_compile_is_the_pipelines_error(tmp_
 
         pipeline = await until(errored)
         assert "continuation:8:" in pipeline.problems[0].text and "nothing.known" in pipeline.problems[0].text
+
+
+ASKS_LATER = """\
+version: 2.1
+setup: true
+jobs:
+  generate:
+    machine: true
+    steps:
+      - run: |
+          touch FOLDER/waits
+          until [ -e FOLDER/go ]; do sleep 0.05; done
+          text='{"continuation-key": "%s", "configuration": "{version: 2, jobs: {}, workflows: {version: 2}}"}'
+          printf "$text" "$CIRCLE_CONTINUATION_KEY" | curl -sf -d @- https://circleci.com/api/v2/pipeline/continue
+workflows:
+  set-up: { jobs: [generate] }
+"""
+
+
+async def test_a_job_that_asks_while_the_appliance_is_dead_is_answered_by_the_next_one(tmp_path: Path) -> None:
+    async with served(tmp_path, ON_THIS_HOST) as (place, process):
+        await place.commit({".circleci/config.yml": ASKS_LATER.replace("FOLDER", str(tmp_path))})
+        await place.push()
+
+        async def there(name: str) -> bool | None:
+            return (tmp_path / name).exists() or None
+
+        await until(lambda: there("waits"))
+        await process.kill()
+        (tmp_path / "go").touch()
+
+        async def asked() -> bool | None:
+            return any(place.data.glob("sandboxes/**/ask/*.ask")) or None
+
+        await until(asked)
+        await process.start()
+        seen = await place.ended()
+        assert (seen.pipeline.state, seen.statuses) == ("created", {"generate": "success"}), seen.logs
+
+
+async def test_a_crash_between_the_key_and_the_workflows_loses_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path, ON_THIS_HOST) as (place, process):
+        await place.commit({".circleci/config.yml": SETUP})
+        await place.push()
+        seen = await place.ended()
+        await process.kill()
+        key = continuations.key_of(SecretBox(load_or_make_key(place.data / "secret_key")), seen.pipeline.id)
+        now_ms = seen.pipeline.created_at_ms + 1
+        place.read(lambda tx: accept_continuation(tx, key, SECOND, {"who": "Bo"}, None, now_ms))
+        assert place.read(lambda tx: pipelines.pipeline(tx, seen.pipeline.id)).state == "pending"
+        await process.start()
+
+        async def greeted() -> Any:
+            found = place.seen()
+            return found if found is not None and found.statuses.get("greet") == "success" else None
+
+        assert "hello Bo" in (await until(greeted)).logs["greet"]
