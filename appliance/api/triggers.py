@@ -1,4 +1,4 @@
-"""`POST /project/{slug}/pipeline`: start a pipeline by hand."""
+"""`POST /project/{slug}/pipeline` and the newer `/pipeline/run`: start a pipeline by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from appliance.api.parts import Parts, parts_of
 from appliance.api.projects import wanted_project
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer, json_body, message, time_of
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, NotFound
 from appliance.model import Project, Trigger, TriggerKind, User
 from appliance.store import overview
 from appliance.vcs.base import RefNotFound
@@ -26,11 +26,31 @@ _WAIT_S = 30.0
 async def start(request: web.Request) -> web.Response:
     parts, project = parts_of(request), await wanted_project(request)
     body = await json_body(request, ("branch", "tag", "parameters"))
-    branch, tag = _text(body, "branch"), _text(body, "tag")
-    if branch is not None and tag is not None:
-        raise BadRequest("Give branch or tag, not both.")
+    branch, tag = _ref(body)
+    return await _start(parts, project, user_of(request), branch, tag, body)
+
+
+async def run(request: web.Request) -> web.Response:
+    """The same with the places of config and code told apart, and for one of several definitions (spec 6.2).
+
+    A project has one definition here, whose id is its own; config and code come from one commit.
+    """
+    parts, project = parts_of(request), await wanted_project(request)
+    body = await json_body(request, ("definition_id", "config", "checkout", "parameters"))
+    if body.get("definition_id") not in (None, project.id):
+        raise NotFound("Pipeline definition not found.")
+    refs = {_ref(place) for place in (_place(body, "config"), _place(body, "checkout")) if place is not None}
+    if len(refs) > 1:
+        raise BadRequest("Rondo reads the config where it checks out the code: both must name the same branch or tag.")
+    branch, tag = next(iter(refs), (None, None))
+    return await _start(parts, project, user_of(request), branch, tag, body)
+
+
+async def _start(
+    parts: Parts, project: Project, user: User, branch: str | None, tag: str | None, body: dict[str, Any]
+) -> web.Response:
     parameters = parameters_in(body.get("parameters"))
-    trigger = await _trigger(parts, project, user_of(request), branch, tag, parameters)
+    trigger = await _trigger(parts, project, user, branch, tag, parameters)
     accepted = await parts.commands.accept(trigger)
     if accepted.trigger_id is None:
         return message(f"No pipeline was created: {accepted.reason}.")
@@ -70,6 +90,21 @@ async def _trigger(
     )
 
 
+def _place(body: dict[str, Any], name: str) -> dict[str, Any] | None:
+    place = body.get(name)
+    if place is not None and (not isinstance(place, dict) or not set(place) <= {"branch", "tag"}):
+        raise BadRequest(f"{name} must be an object with branch or tag.")
+    return place
+
+
+def _ref(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Branch and tag, at most one of them."""
+    branch, tag = _text(body, "branch"), _text(body, "tag")
+    if branch is not None and tag is not None:
+        raise BadRequest("Give branch or tag, not both.")
+    return branch, tag
+
+
 def _text(body: dict[str, Any], name: str) -> str | None:
     value = body.get(name)
     if value is None:
@@ -97,4 +132,7 @@ def parameters_in(value: object) -> dict[str, str | int | bool]:
     return value
 
 
-ROUTES = (Route("POST", f"/api/v2/project/{SLUG}/pipeline", start, Policy.TOKEN),)
+ROUTES = (
+    Route("POST", f"/api/v2/project/{SLUG}/pipeline", start, Policy.TOKEN),
+    Route("POST", f"/api/v2/project/{SLUG}/pipeline/run", run, Policy.TOKEN),
+)

@@ -219,6 +219,9 @@ class Starting:
     async def start(self, **body: Any) -> tuple[int, Any]:
         return await self.world.json(self.ada, "POST", f"/project/{self.project.slug}/pipeline", json=body)
 
+    async def run(self, **body: Any) -> tuple[int, Any]:
+        return await self.world.json(self.ada, "POST", f"/project/{self.project.slug}/pipeline/run", json=body)
+
     async def intake(self) -> None:
         with self.world.bell.listen("triggers") as listener:
             while True:
@@ -291,6 +294,33 @@ async def test_start_a_pipeline_on_a_branch_a_tag_or_the_default(starting: Start
 async def test_wrong_starts_are_refused(starting: Starting, body: dict[str, Any]) -> None:
     status, said = await starting.start(**body)
     assert status == 400 and said["message"]
+    assert not (await starting.world.everything())["triggers"]
+
+
+async def test_run_takes_the_places_of_config_and_code_when_they_are_one(starting: Starting) -> None:
+    tag = {"tag": "v1"}
+    for body in ({}, {"config": tag, "checkout": tag}, {"checkout": tag}, {"definition_id": starting.project.id}):
+        status, said = await starting.run(**body, parameters={"deploy": True})
+        assert status == 201 and set(said) == {"id", "state", "number", "created_at"}
+        _, pipeline = await starting.world.json(starting.ada, "GET", f"/pipeline/{said['id']}")
+        assert pipeline["vcs"].get("tag") == ("v1" if "checkout" in body else None)
+        assert pipeline["trigger_parameters"] == {"deploy": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        ({"config": {"branch": "main"}, "checkout": {"tag": "v1"}}, 400),
+        ({"config": {"branch": "main", "tag": "v1"}}, 400),
+        ({"config": "main"}, 400),
+        ({"checkout": {"commit": "1"}}, 400),
+        ({"branch": "main"}, 400),
+        ({"definition_id": "another"}, 404),
+    ],
+)
+async def test_wrong_runs_are_refused(starting: Starting, body: dict[str, Any], wanted: int) -> None:
+    status, said = await starting.run(**body)
+    assert status == wanted and said["message"]
     assert not (await starting.world.everything())["triggers"]
 
 
