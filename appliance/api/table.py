@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliance.api import (
     additional_keys,
     artifacts,
+    caches,
     checkout_keys,
     contexts,
     continuations,
@@ -45,4 +46,5 @@ ROUTES: tuple[Route, ...] = (
     *jobs.ROUTES,
     *tests.ROUTES,
     *artifacts.ROUTES,
+    *caches.ROUTES,
 )

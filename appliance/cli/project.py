@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from appliance.cli import project_keys
+from appliance.cli import project_caches, project_keys
 from appliance.cli.place import Store, add_options, store_of
 from appliance.errors import BadRequest, NotFound
 
@@ -41,6 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     change.add_argument("value", metavar="on|off", nargs="*", help="for pr_only_branch_overrides: regular expressions")
     _action(change, _set)
     project_keys.register(actions)
+    project_caches.register(actions)
 
 
 def _action(parser: argparse.ArgumentParser, fn: object) -> None:

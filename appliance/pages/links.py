@@ -21,3 +21,7 @@ def pipeline_path(project: Project, number: int) -> str:
 
 def job_path(number: int, index: int = 0) -> str:
     return f"/jobs/{number}" + (f"?node={index}" if index else "")
+
+
+def caches_path(project: Project, prefix: str = "") -> str:
+    return f"/projects/{quote(project.slug)}/caches" + (f"?prefix={quote(prefix, safe='')}" if prefix else "")

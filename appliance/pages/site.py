@@ -8,7 +8,7 @@ from appliance.api import table
 from appliance.api.parts import Parts
 from appliance.api.routes import Route
 from appliance.api.server import make_app
-from appliance.pages import badge, job, login, pipeline, pipelines, project, static
+from appliance.pages import badge, caches, job, login, pipeline, pipelines, project, static
 from appliance.pages.assets import load_static, web_folder
 from appliance.pages.render import ENVIRONMENT, error_page, make_environment
 
@@ -18,6 +18,7 @@ ROUTES: tuple[Route, ...] = (
     *pipelines.ROUTES,
     *pipeline.ROUTES,
     *job.ROUTES,
+    *caches.ROUTES,
     *project.ROUTES,
     *static.ROUTES,
     *badge.ROUTES,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from appliance.model import ProjectId
 from appliance.store.database import Tx
@@ -24,7 +25,7 @@ class Cache:
 
 
 def _cache(row: sqlite3.Row) -> Cache:
-    return Cache(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates over its values
+    return Cache(**{each.name: row[each.name] for each in fields(Cache)})
 
 
 def exists(tx: Tx, project_id: ProjectId, scope: str, key: str, now_ms: int) -> bool:
@@ -78,6 +79,43 @@ def remove(tx: Tx, project_id: ProjectId, cache_id: str) -> bool:
         "DELETE FROM caches WHERE project_id = :project AND id = :id", {"project": project_id, "id": cache_id}
     )
     return found.rowcount > 0
+
+
+@dataclass(frozen=True)
+class Total:
+    count: int
+    size_bytes: int
+
+
+_LISTED = "project_id = :project AND substr(shown, 1, length(:prefix)) = :prefix"
+PAGE = (
+    f"SELECT rowid AS row, * FROM caches WHERE {_LISTED} AND (created_at_ms, rowid) < (:at, :row)"
+    " ORDER BY created_at_ms DESC, rowid DESC LIMIT :limit"
+)
+
+
+def page(tx: Tx, project_id: ProjectId, prefix: str, after: tuple[int, int] | None, limit: int) -> list[tuple[int, Cache]]:
+    """A project's caches as people see them, the newest first, from behind (created_at_ms, row) on; with their rows."""
+    at, row = after or (1 << 62, 1 << 62)
+    rows = tx.execute(PAGE, {"project": project_id, "prefix": prefix, "at": at, "row": row, "limit": limit})
+    return [(each["row"], _cache(each)) for each in rows]
+
+
+def total(tx: Tx, project_id: ProjectId, prefix: str) -> Total:
+    sql = f"SELECT count(*) AS n, coalesce(sum(size_bytes), 0) AS size FROM caches WHERE {_LISTED}"
+    row = tx.execute(sql, {"project": project_id, "prefix": prefix}).fetchone()
+    return Total(row["n"], row["size"])
+
+
+def remove_all(tx: Tx, project_id: ProjectId, cache_ids: Sequence[str]) -> list[str]:
+    """Forget these; the ids of those that were there."""
+    return [cache_id for cache_id in cache_ids if remove(tx, project_id, cache_id)]
+
+
+def remove_prefix(tx: Tx, project_id: ProjectId, prefix: str) -> list[str]:
+    """Forget all whose keys, as people see them, begin so; their ids."""
+    rows = tx.execute(f"DELETE FROM caches WHERE {_LISTED} RETURNING id", {"project": project_id, "prefix": prefix})
+    return [row["id"] for row in rows.fetchall()]
 
 
 def evict(tx: Tx, quota_bytes: int, now_ms: int) -> list[str]:

@@ -80,6 +80,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "path": "folder/file.txt",
         "context": ids["context"],
         "restriction": ids["restriction"],
+        "cache": "0" * 32,
         "org": organization_id("acme"),
         "project": ids["project"],
     }
