@@ -30,12 +30,14 @@ _LEAST_SECRET = 4  # characters; shorter ones would blacken the log (spec 1.13)
 _LEAST_LINE = 8  # a line of a multi-line secret is a needle of its own from this length on
 _HEAD = 16
 _LONGEST = 1024  # a longer secret is looked for in pieces: what could begin a needle has to be held back and compared
+_WIDTHS = (76, 64)
+_WRAPPED_FROM, _WRAPPED_TO = 48, 16 << 10  # shorter ones stay on one line; of longer ones the lines would be too many
 _NOT_SECRET = frozenset({"true", "false", "True", "False"})
 _PAIR = struct.Struct("<QQ")
 
 
 def needles(secrets: Iterable[str]) -> list[bytes]:
-    """What to look for: the values, long lines of multi-line values, and their base64, URL and JSON forms."""
+    """What to look for: the values, long lines of multi-line values, and their base64 (wrapped too), URL and JSON forms."""
     found: set[bytes] = set()
     for secret in secrets:
         if len(secret) < _LEAST_SECRET or secret in _NOT_SECRET:
@@ -45,6 +47,7 @@ def needles(secrets: Iterable[str]) -> list[bytes]:
             parts |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LEAST_LINE}
         for part in parts:
             found |= _forms(part)
+        found |= _wrapped(secret.strip())
     pieces = {piece for needle in found if len(needle) >= _LEAST_SECRET for piece in _pieces(needle)}
     return sorted(pieces, key=len, reverse=True)
 
@@ -63,6 +66,17 @@ def _forms(text: str) -> set[bytes]:
     if len(raw) >= _LEAST_LINE:
         forms |= _base64_cores(raw)
     return forms
+
+
+def _wrapped(text: str) -> set[bytes]:
+    """The lines into which `base64` (76 letters) and openssl (64) break a longer secret, such as the file of a key."""
+    if not _WRAPPED_FROM < len(text) <= _WRAPPED_TO:
+        return set()
+    lines = set()
+    for raw in (text.encode(), f"{text}\n".encode()):
+        encoded = base64.b64encode(raw)
+        lines |= {encoded[at : at + width] for width in _WIDTHS for at in range(0, len(encoded), width)}
+    return {line for line in lines if len(line) >= _LEAST_LINE}
 
 
 def _base64_cores(raw: bytes) -> set[bytes]:
