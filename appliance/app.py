@@ -47,13 +47,14 @@ from appliance.settings import Settings
 from appliance.sshd.door import Door
 from appliance.start import bound, data_folder, instance_id, locked, note_addresses, notify, start_logging, url_of
 from appliance.steps.base import DataLimits
-from appliance.store import jobs, people
+from appliance.store import jobs, keys, people
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
 from appliance.vcs.github import GitHub
 from appliance.vcs.hosted import Hosted
-from appliance.vcs.mirror import Mirrors
+from appliance.vcs.known_hosts import KnownHosts
+from appliance.vcs.mirror import Identity, Mirrors
 from appliance.vcs.plain import PlainGit
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         box = SecretBox(load_or_make_key(data / "secret_key"))
         async with open_database(data / "rondo.db") as db:
             instance = await db.write(instance_id)
-            hosted, providers = _providers(settings, data)
+            known_hosts = KnownHosts(data / "known_hosts", settings.items("git.known_hosts"))
+            hosted, providers = _providers(settings, data, _identity(db, box, known_hosts))
             bell, live = Bell(), LiveNodes()
             skip_ci = settings.is_on("jobs.skip_ci")
             async with _executors(settings, data, instance) as executors:
@@ -123,6 +125,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
                     places=_places(settings),
                     orbs=shelf.from_settings(settings, data, clock),
+                    known_hosts=known_hosts,
                     web_url=settings.text("web.url").rstrip("/") or url_of(listener, settings),
                 )
                 async with _started(core, hosted, listener) as appliance:
@@ -146,6 +149,7 @@ class _Core:
     blobs: Blobs
     places: placement.Places
     orbs: shelf.Shelf
+    known_hosts: KnownHosts
     web_url: str
 
 
@@ -170,7 +174,7 @@ async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> Asyn
         await door.reconcile()
         note_addresses(core.data, addresses)
         async with (
-            _loops(core, addresses, resumed),
+            _loops(core, addresses, door.public_key, resumed),
             web_server.serving(site, listener, core.settings.number("drain.longest")),
         ):
             ready.set()
@@ -180,7 +184,7 @@ async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> Asyn
 
 
 @asynccontextmanager
-async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) -> AsyncIterator[None]:
+async def _loops(core: _Core, addresses: Addresses, host_key: str, resumed: list[jobs.Node]) -> AsyncIterator[None]:
     """Intake, scheduler, courier and the others at work. One that breaks takes the appliance down: recovery is tested."""
 
     def git_url(project: Project) -> str:
@@ -191,7 +195,7 @@ async def _loops(core: _Core, addresses: Addresses, resumed: list[jobs.Node]) ->
         tasks = [
             group.create_task(_intake(core, drafter, git_url).run()),
             group.create_task(_continuer(core, drafter).run()),
-            group.create_task(_scheduler(core, _workshop(core, addresses, git_url)).run(resumed)),
+            group.create_task(_scheduler(core, _workshop(core, addresses, host_key, git_url)).run(resumed)),
             group.create_task(
                 Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
             ),
@@ -217,7 +221,10 @@ def _parts(core: _Core, addresses: Addresses, ready: asyncio.Event) -> Parts:
     )
 
 
-def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], str]) -> Workshop:
+def _workshop(core: _Core, addresses: Addresses, host_key: str, git_url: Callable[[Project], str]) -> Workshop:
+    def known_hosts() -> str:
+        return f"{addresses.known_host} {host_key}\n{core.known_hosts.lines()}"
+
     return Workshop(
         db=core.db,
         bell=core.bell,
@@ -240,6 +247,7 @@ def _workshop(core: _Core, addresses: Addresses, git_url: Callable[[Project], st
         web_url=core.web_url,
         ssh_command=addresses.ssh_command,
         git_url=git_url,
+        known_hosts=known_hosts,
         carry_on=for_jobs(core.commands, core.settings) if core.settings.is_on("jobs.continue_by_curl") else None,
     )
 
@@ -348,9 +356,18 @@ def _docker_url(settings: Settings) -> str:
     return settings.text("docker.url") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
-def _providers(settings: Settings, data: Path) -> tuple[Hosted, Mapping[Vcs, Provider]]:
+def _identity(db: Database, box: SecretBox, known_hosts: KnownHosts) -> Identity:
+    async def private_key(project: Project) -> str | None:
+        key = await db.read(lambda tx: keys.preferred_checkout_key(tx, box, project.id))
+        return None if key is None else key.private
+
+    return Identity(private_key, known_hosts)
+
+
+def _providers(settings: Settings, data: Path, identity: Identity) -> tuple[Hosted, Mapping[Vcs, Provider]]:
     git = Git(timeout_s=settings.number("git.timeout"))
-    mirrors = Mirrors(git, data / "mirrors")
+    mirrors = Mirrors(git, data / "mirrors", identity)
+    mirrors.prepare()
     hosted = Hosted(git, data)
     hosted.prepare()
     github = GitHub(mirrors, api=settings.text("github.api"), token=settings.text("github.token"))

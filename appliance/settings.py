@@ -127,6 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("github.token", "text", "", "Token for commit statuses. Better in the environment: RONDO_GITHUB_TOKEN."),
     Option("git.timeout", "number", 600.0, "Longest git operation of the server.", "seconds", least=1),
     Option("git.patience", "number", 30.0, "How long a repository that cannot be reached is tried before its pipeline is errored.", "seconds", least=0),
+    Option("git.known_hosts", "list", (), "Lines of an SSH known_hosts file for git servers, here and in jobs. Others are pinned when first met; GitHub's, GitLab's and Bitbucket's are known."),
     Option("git.largest_config", "integer", 4 * MIB, "Largest .circleci/config.yml that is read.", "bytes", least=1024),
     Option("orbs.mirror", "text", "", "Folder of packed orbs, laid out NAMESPACE/NAME/VERSION.yml. Empty: none."),
     Option("orbs.public", "boolean", False, "Ask a public registry for orbs that neither our own registry nor the mirror has."),

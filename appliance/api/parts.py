@@ -43,6 +43,11 @@ class Addresses:
         who = f"{job_number}" if index is None else f"{job_number}.{index}"
         return f"ssh -p {self.ssh_port} {who}@{self.ssh_host}"
 
+    @property
+    def known_host(self) -> str:
+        """How our SSH door is named in a known_hosts file."""
+        return self.ssh_host if self.ssh_port == 22 else f"[{self.ssh_host}]:{self.ssh_port}"
+
     def git_url(self, org: str, repo: str) -> str:
         """Where a hosted repository is pushed to."""
         return f"ssh://git@{self.ssh_host}:{self.ssh_port}/{org}/{repo}.git"

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import asks, moves, oidc, placement, remote_docker
+from appliance.engine import asks, key_ring, moves, oidc, placement, remote_docker
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.usage import Meter
@@ -41,6 +41,9 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
     """Take a claimed node to its end. Cancelling lets go of the sandbox, which lives on."""
     try:
         facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+        if key_ring.lacks_checkout_key(facts.project, facts.plan, facts.keys):
+            await key_ring.add_checkout_key(shop.db, shop.box, shop.clock, facts.project)
+            facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
         if facts.node.executor not in shop.executors:
             raise SandboxLost(f"the {facts.node.executor} executor, on which this ran, is switched off now")
         facts = await oidc.with_tokens(shop, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 from appliance import steps
 from appliance.engine import environment, placement, remote_docker, rules
@@ -15,6 +16,7 @@ from appliance.errors import RondoError
 from appliance.executors.base import Command, DockerAccess, Sandbox
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
+from appliance.steps import keys
 from appliance.steps.base import Data, NodeView, Outcome, Source
 
 _BACKGROUND_GRACE_S = 1.0
@@ -29,6 +31,7 @@ class Walk:
         self._environment = variables(shop, facts)
         self._source = _source(shop, facts)
         self._data = _data(shop, facts, record.mask)
+        self._keys = replace(facts.keys, known_hosts=shop.known_hosts())
         self._out_of_memory = placement.out_of_memory(facts.plan, shop.places, facts.node.memory_bytes)
         self._in_background: list[int] = []
         self._is_ending = False
@@ -92,6 +95,7 @@ class Walk:
                 environment=self._environment,
                 source=self._source,
                 data=self._data,
+                keys=self._keys,
                 execute=execute,
                 start_docker=start_docker,
                 say=step_log.say,
@@ -171,4 +175,7 @@ def _source(shop: Workshop, facts: Facts) -> Source:
         tag=trigger.tag,
         bundle=bundle,
         archive=archive,
+        is_out_of_reach=project.git_url is None
+        and facts.node.executor == "docker"
+        and keys.out_of_reach(shop.git_url(project)),
     )

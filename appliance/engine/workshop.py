@@ -9,12 +9,12 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
-from appliance.engine import asks, placement, rights
+from appliance.engine import asks, key_ring, placement, rights
 from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, Vcs
-from appliance.steps.base import DataLimits
+from appliance.steps.base import DataLimits, Keys
 from appliance.store import contexts, continuations, jobs, pipelines, projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
@@ -62,6 +62,7 @@ class Workshop:
     ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types
     git_url: Callable[[Project], str]
     carry_on: asks.Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
+    known_hosts: Callable[[], str]  # lines for the jobs' file of that name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +78,14 @@ class Facts:
     steps: tuple[jobs.Step, ...]
     may_have_secrets: bool  # variables, contexts, keys, identity tokens: what is nobody's business but the project's
     secrets: Mapping[str, str] = field(repr=False)
+    keys: Keys = field(repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # `engine.oidc` fills them in
 
     @property
     def masked(self) -> set[str]:
         """What no log may show. A token's signature counts by itself: the rest of one may be printed in pieces."""
-        return {*self.secrets.values(), *self.tokens.values(), *map(signature, self.tokens.values())}
+        tokens = self.tokens.values()
+        return {*self.secrets.values(), *tokens, *map(signature, tokens), *key_ring.private_halves(self.keys)}
 
 
 def signature(token: str) -> str:
@@ -103,8 +106,9 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
     if workflow.is_setup:
         # Of forks too: it opens nothing but the pipeline's own second half. A secret, so that no log shows it.
         secrets = {**secrets, continuations.KEY_NAME: continuations.key_of(box, pipeline.id)}
+    project = projects.by_id(tx, job.project_id)
     return Facts(
-        project=projects.by_id(tx, job.project_id),
+        project=project,
         pipeline=pipeline,
         workflow=workflow,
         job=job,
@@ -113,4 +117,5 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
         steps=tuple(jobs.steps_of(tx, job_id, index)),
         may_have_secrets=may_have_secrets,
         secrets=secrets,
+        keys=key_ring.keys_of(tx, box, project, plan, may_have_secrets=may_have_secrets),
     )

@@ -56,6 +56,7 @@ def start_file(command: Command) -> str:
         + pick
         + f'set -- $r_detach "$@" {script}\n'
         + 'export BASH_ENV="$r_dir/bash_env" CIRCLE_SHELL_ENV="$r_dir/bash_env"\n'
+        + 'if [ -S "$r_dir/agent" ]; then export SSH_AUTH_SOCK="$r_dir/agent"; fi\n'  # of add_ssh_keys
         + exports(command.environment)
         + 'export PATH="$r_dir/bin${PATH:+:$PATH}" CIRCLE_INTERNAL_TASK_DATA="$r_dir/task"\n'
         + 'exec "$@"\n'

@@ -100,7 +100,7 @@ class SupervisedSandbox(ABC):
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         name = f"'{command_id}'" if command_id is not None else '"$(cat "$r_dir/latest")"'
-        script = f'{self._find_state}\ncat "$r_dir"/{name}.start 2>/dev/null || :'
+        script = f'{self._find_state}\n{_SHOW_AGENT}cat "$r_dir"/{name}.start 2>/dev/null || :'
         process = await self.process(["sh", "-c", script])
         output = await read_all(process)
         return parse_exports(output.decode("utf-8", "surrogateescape"))
@@ -290,6 +290,11 @@ async def read_all(process: Process) -> bytes:
     await process.wait()
     return bytes(answer)
 
+
+# Before the step's own variables: they come later, and win.
+_SHOW_AGENT = """\
+if [ -S "$r_dir/agent" ]; then printf "export SSH_AUTH_SOCK='%s'\\n" "$r_dir/agent"; fi
+"""
 
 _PUT = """\
 umask 077

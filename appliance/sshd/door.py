@@ -96,6 +96,7 @@ class Door:
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[Guest, None] = {}  # oldest first
         self._port = 0
+        self.public_key = ""  # "ssh-ed25519 AAAA...", once it listens
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
@@ -104,6 +105,7 @@ class Door:
         At the end connections are closed, and pushes that git has taken get some time to become triggers.
         """
         key = await asyncio.to_thread(load_or_make_host_key, self._host_key)
+        self.public_key = key.export_public_key("openssh").decode().strip()
         acceptor = await self._listen(key)
         self._port = acceptor.get_port()
         problem: BaseException | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.language import plan as plans
-from appliance.steps import artifacts, cache, checkout, remote_docker, results, run, unsupported, workspace
+from appliance.steps import artifacts, cache, checkout, keys, remote_docker, results, run, unsupported, workspace
 from appliance.steps.base import NodeView, Outcome
 
 
@@ -28,5 +28,7 @@ async def perform(step: plans.Step, node: NodeView) -> Outcome:
             return await results.store(step, node)
         case plans.SetupRemoteDocker():
             return await remote_docker.perform(step, node)
+        case plans.AddSshKeys():
+            return await keys.add(step, node)
         case _:
             return await unsupported.perform(step, node)

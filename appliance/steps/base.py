@@ -16,6 +16,7 @@ from appliance.executors.base import Command, Sandbox
 from appliance.language import plan as plans
 from appliance.model import JobId, ProjectId, StepStatus
 from appliance.store.database import Database
+from appliance.store.keys import AdditionalKey, CheckoutKey
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class Source:
     tag: str | None
     bundle: Callable[[], AsyncIterator[bytes]]
     archive: Callable[[], AsyncIterator[bytes]]
+    is_out_of_reach: bool = False  # the job's sandbox cannot reach `url`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The SSH keys that this job may use, with their private halves; `known_hosts` are lines for that file."""
+
+    checkout: CheckoutKey | None = None  # only for jobs that check out
+    additional: tuple[AdditionalKey, ...] = ()  # only for jobs that add them
+    known_hosts: str = ""
+    are_withheld: bool = False  # this pipeline may have no secrets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +95,7 @@ class NodeView:
     environment: Mapping[str, str]  # of the user's steps; never given to our own helpers
     source: Source
     data: Data
+    keys: Keys
     execute: Callable[[Command, float], Awaitable[Outcome]]
     """Run a supervised command with its output in the step's log; stopped after so many seconds without output."""
     start_docker: Callable[[bool], Awaitable[str]]

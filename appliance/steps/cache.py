@@ -161,6 +161,7 @@ def _facts(node: NodeView) -> cache_key.Facts:
 
     return cache_key.Facts(
         branch=node.source.branch or "",
+        checkout_key=node.keys.checkout.public if node.keys.checkout else "",
         build_number=node.data.job_number,
         revision=node.source.revision,
         environment=node.environment,

@@ -26,6 +26,7 @@ class Facts:
     """What a key may speak of. `checksum` gives the base64 of a file's SHA-256, None when there is no such file."""
 
     branch: str
+    checkout_key: str  # the public half
     build_number: int
     revision: str
     environment: Mapping[str, str]
@@ -53,7 +54,7 @@ def _value(piece: str, facts: Facts, sums: Mapping[str, str], arch: str) -> str:
         ".Branch": facts.branch,
         ".BuildNum": str(facts.build_number),
         ".Revision": facts.revision,
-        ".CheckoutKey": "",
+        ".CheckoutKey": facts.checkout_key,
         "epoch": str(facts.epoch_s),
         "arch": arch,
     }

@@ -1,8 +1,9 @@
 """`checkout` (spec 1.8.3): the server streams the commit's history into the sandbox; git in the image makes the tree.
 
-So a job needs neither network nor credentials for its code. An image without git gets the tree alone, from a tar. The
-helper's environment is built from scratch: nothing of the user's (GIT_*, BASH_ENV, PATH) reaches it. Names of branches
-and tags travel as variables, never inside the script.
+So a job needs neither network nor credentials for its code. The project's checkout key comes along before the code, so
+that later steps can fetch, and with a user key push, by themselves. An image without git gets the tree alone, from a
+tar. The helper's environment is built from scratch: nothing of the user's (GIT_*, BASH_ENV, PATH) reaches it. Names of
+branches and tags travel as variables, never inside the script.
 """
 
 from __future__ import annotations
@@ -14,15 +15,25 @@ from collections.abc import AsyncIterator
 from appliance.executors.base import Command, Process
 from appliance.language import plan as plans
 from appliance.model import StepStatus
+from appliance.steps import keys
 from appliance.steps.base import NodeView, Outcome
+from appliance.steps.inside import QUIET_S, waiting
 
 # Written to a new name and moved: a checkout that already reads the file (we were restarted) keeps its own.
-_RECEIVE = """
+_RECEIVE = (
+    keys.WORDS
+    + r"""
 file=${TMPDIR:-/tmp}/$1
 if command -v git >/dev/null 2>&1; then echo git; else echo tar; fi
 umask 077
+known=$(block)
+key=$(block)
+if [ -n "$key" ] && command -v git >/dev/null 2>&1 && command -v ssh >/dev/null 2>&1; then
+    prepare "$known" && keep id_rsa "$key" || echo "the checkout key could not be written"
+fi
 cat > "$file.new" && mv "$file.new" "$file" && echo received
 """
+)
 
 _CHECKOUT = r"""
 set -e
@@ -62,6 +73,12 @@ else
     git checkout -q --force --detach "$RONDO_REVISION"
 fi
 git --no-pager log --no-color -n 1 --format='HEAD is now at %h %s'
+if [ -n "$RONDO_HAS_KEY" ] && ! command -v ssh >/dev/null 2>&1; then
+    echo "There is no ssh in this image: git cannot fetch or push in later steps"
+elif [ -n "$RONDO_OUT_OF_REACH" ]; then
+    echo "git cannot fetch or push in later steps: $RONDO_URL is an address of the server's own machine;"
+    echo "set ssh.host and ssh.name to one that containers can reach"
+fi
 """
 
 
@@ -78,6 +95,8 @@ async def perform(step: plans.Checkout, node: NodeView) -> Outcome:
         "RONDO_REVISION": node.source.revision,
         "RONDO_BRANCH": node.source.branch or "",
         "RONDO_TAG": node.source.tag or "",
+        "RONDO_HAS_KEY": "yes" if node.keys.checkout is not None else "",
+        "RONDO_OUT_OF_REACH": "yes" if node.source.is_out_of_reach else "",
         "GIT_TERMINAL_PROMPT": "0",
     }
     command = Command(id=node.command_id, script=_CHECKOUT, shell="/bin/sh", environment=environment, working_directory="/")
@@ -88,13 +107,18 @@ async def _send(node: NodeView, file: str) -> str:
     """Stream the code into `file` in the sandbox; a sentence when that did not work."""
     process = await node.sandbox.process(["sh", "-c", _RECEIVE, "rondo", file])
     try:
-        answer = (await process.read()).decode("utf-8", "replace")
+        async with waiting(QUIET_S):
+            await process.write(keys.checkout_input(node.keys))
+            answer = (await process.read()).decode("utf-8", "replace")
         source = node.source.bundle() if answer.startswith("git") else node.source.archive()
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(_read_all(process))
             await _pump(source, process)
-        answer += reading.result()
-        code = await process.wait()
+            async with waiting(QUIET_S):
+                answer += await reading
+                code = await process.wait()
+    except ExceptionGroup as group:  # a TaskGroup wraps even what its own block raises
+        raise group.exceptions[0] from None
     finally:
         await process.kill()
     if code or "received" not in answer:
@@ -103,8 +127,9 @@ async def _send(node: NodeView, file: str) -> str:
 
 
 async def _pump(source: AsyncIterator[bytes], process: Process) -> None:
-    async for chunk in source:
-        await process.write(chunk)
+    async for chunk in source:  # git has its own bounds
+        async with waiting(QUIET_S):
+            await process.write(chunk)
     await process.write_eof()
 
 

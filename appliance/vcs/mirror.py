@@ -6,12 +6,16 @@ import asyncio
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import VcsError
 from appliance.model import Project, ProjectId, public_url
 from appliance.vcs.base import Resolved
 from appliance.vcs.client import Git, run_blocking
+from appliance.vcs.known_hosts import KEY_PREFIX, KnownHosts, key_file
 from appliance.vcs.names import checked_revision, http_login, origin_of
 from appliance.vcs.repository import Reading, Repository
 
@@ -19,14 +23,30 @@ _HELPER = """!f() { [ "$1" != get ] || printf 'username=%s\\npassword=%s\\n' "$R
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
+@dataclass(frozen=True)
+class Identity:
+    """By what mirrors log in at SSH servers: a project's preferred checkout key, where it has one."""
+
+    private_key: Callable[[Project], Awaitable[str | None]]
+    known_hosts: KnownHosts
+
+
 class Mirrors(Reading):
     """The reading half of a provider, for every project with a git URL. `folder` holds the mirrors."""
 
-    def __init__(self, git: Git, folder: Path) -> None:
+    def __init__(self, git: Git, folder: Path, identity: Identity | None = None) -> None:
         self._git = git
         self._folder = folder
+        self._identity = identity
         self._locks: dict[ProjectId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._prepared: set[ProjectId] = set()
+
+    def prepare(self) -> None:
+        """At a start: remove the keys that a killed appliance left lying, and write down the host keys known so far."""
+        for left in (self._folder / "scratch").glob(f"{KEY_PREFIX}*"):
+            left.unlink(missing_ok=True)
+        if self._identity is not None:
+            self._identity.known_hosts.prepare()
 
     async def fetch(self, project: Project, revision: str | None) -> None:
         """See `Provider.fetch`. One fetch at a time a project; whoever waited looks again before fetching."""
@@ -77,10 +97,23 @@ class Mirrors(Reading):
         }
         folder = self._repository(project).folder
         words = (*arguments, "--end-of-options", "origin", *refspecs)
-        done = await self._git.call(folder, *words, config=config, environment=environment)
+        async with self._logged_in(project) as by_key:
+            done = await self._git.call(folder, *words, config=config, environment={**environment, **by_key})
         if done.code != 0:
             said = done.error or f"exit code {done.code}"
             raise VcsError(f"cannot fetch {project.name} from {public_url(url)}: {said}")
+
+    @asynccontextmanager
+    async def _logged_in(self, project: Project) -> AsyncIterator[Mapping[str, str]]:
+        """Environment by which git shows the project's checkout key to an SSH server, during the block."""
+        private = None
+        if self._identity is not None and project.is_fetched_by_ssh:
+            private = await self._identity.private_key(project)
+        if self._identity is None or private is None:
+            yield {}
+            return
+        with key_file(self._folder / "scratch", private) as path:
+            yield {"GIT_SSH_COMMAND": self._identity.known_hosts.ssh_command(path)}
 
     async def _fetch_hidden(self, project: Project, repository: Repository, revision: str) -> None:
         """A commit that no branch holds: a pull request's, or one that was pushed over a moment ago."""

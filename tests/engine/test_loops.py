@@ -162,6 +162,7 @@ def workshop(db: Database, tmp_path: Path, *, key: bytes = b"k" * 32) -> Worksho
         ssh_command=lambda number, index: "",
         git_url=lambda project: "",
         carry_on=None,
+        known_hosts=lambda: "",
     )
 
 

@@ -19,6 +19,7 @@ async def checksums(files: Sequence[str]) -> Mapping[str, str]:
 
 FACTS = Facts(
     branch="feature/x",
+    checkout_key="ssh-ed25519 AAAA",
     build_number=12,
     revision="abc",
     environment={"FLAVOUR": "mint"},
@@ -32,6 +33,7 @@ FACTS = Facts(
     ("template", "key"),
     [
         ("plain", "plain"),
+        ("v1-{{ .CheckoutKey }}", "v1-ssh-ed25519 AAAA"),
         ("{{ .Branch }}-{{.Revision}}-{{ .BuildNum }}", "feature/x-abc-12"),
         ('v1-{{ checksum "a b.lock" }}-{{checksum "c"}}', "v1-sum-of-a b.lock-sum-of-c"),
         ("{{ checksum `raw` }}", "sum-of-raw"),
@@ -39,7 +41,6 @@ FACTS = Facts(
         ('{{ epoch | round "72h" }}', str(1_000_000 // 259_200 * 259_200)),
         ('{{epoch|round "1h30m"}}', str(1_000_000 // 5400 * 5400)),
         ("{{ .Environment.FLAVOUR }}-{{ .Environment.NONE }}", "mint-<no value>"),
-        ("{{ .CheckoutKey }}x", "x"),
     ],
 )
 async def test_keys(template: str, key: str) -> None:

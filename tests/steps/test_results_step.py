@@ -11,7 +11,7 @@ from appliance.executors.base import Command, Container, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeSandbox
 from appliance.language import plan as plans
 from appliance.steps import results as step_results
-from appliance.steps.base import SUCCESS, Data, NodeView, Outcome, Source
+from appliance.steps.base import SUCCESS, Data, Keys, NodeView, Outcome, Source
 from appliance.store import jobs, results
 from tests.web.world import World, job, serving_world, workflow
 
@@ -59,6 +59,7 @@ def view(world: World, found: jobs.Job, sandbox: FakeSandbox, said: list[str]) -
         environment={},
         source=Source(url="", revision="", branch=None, tag=None, bundle=nothing, archive=nothing),
         data=data,
+        keys=Keys(),
         execute=refuse,
         start_docker=no_docker,
         say=say,
