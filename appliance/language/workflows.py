@@ -33,6 +33,7 @@ class Workflows:
         self._ref = ref
         self._is_setup = is_setup
         self.active: list[plan.Workflow] = []
+        self._sure: set[str] = set()  # of the active ones, those that run on every branch
         self.scheduled: list[plan.Workflow] = []
         self.count = 0
 
@@ -47,8 +48,9 @@ class Workflows:
             elif isinstance(body, Scalar) and body.kind == "null":
                 message = f"The workflow {key.text} has no jobs."
                 self._work.problems.error(key, "missing-key", message, expected="`jobs:` with a list")
-        if self._is_setup and len(self.active) > 1 and self._ref.is_known:
-            names = ", ".join(workflow.name for workflow in self.active)
+        running = [one.name for one in self.active if self._ref.is_known or one.name in self._sure]
+        if self._is_setup and len(running) > 1:
+            names = ", ".join(running)
             key = next(iter(stanza.keys.values()))
             message = f"A setup config must run exactly one workflow; here run {names}."
             self._work.problems.error(key, "setup", message, expected="`when:` on all but one")
@@ -67,7 +69,7 @@ class Workflows:
         work = self._work
         keys = _WORKFLOW_KEYS
         known_keys(body, "a workflow", keys, work.problems)
-        is_active = self._holds(body)
+        is_active, is_sure = self._holds(body)
         reruns_node = body.get("max_auto_reruns")
         reruns = 0
         if reruns_node is not None:
@@ -77,24 +79,27 @@ class Workflows:
         jobs, has_triggers = body.get("jobs"), "triggers" in body.fields
         if is_active:
             self._run(key.text, key, jobs, reruns, schedules, is_active, has_triggers)
+            if is_sure and not _has_filters(jobs):
+                self._sure.add(key.text)
             return
         with work.problems.softly():
             self._run(key.text, key, jobs, reruns, schedules, is_active, has_triggers)
 
-    def _holds(self, body: Map) -> bool:
-        """Is the workflow's condition met? What is not known counts as met, so that problems show."""
+    def _holds(self, body: Map) -> tuple[bool, bool]:
+        """Is the workflow's condition met, and is that sure? What is not known counts as met, so that problems show."""
         work = self._work
         if "when" in body.fields and "unless" in body.fields:
             message = "A workflow has either `when` or `unless`, not both."
             work.problems.error(body.keys["unless"], "logic", message, expected="one of them")
-        holds = True
+        holds = is_sure = True
         for word in ("when", "unless"):
             node = body.get(word)
             if node is not None:
                 found = workflow_holds(work, node, self._scope.names)
+                is_sure = is_sure and found is not None
                 if found is not None and found is (word == "unless"):
                     holds = False
-        return holds
+        return holds, is_sure
 
     def _schedules(self, body: Map) -> tuple[plan.Schedule, ...]:
         node = body.get("triggers")
@@ -305,6 +310,16 @@ def _with_serial_groups(legs: list[Leg], jobs: list[plan.Job]) -> tuple[plan.Job
         unlock = plan.Job(name=f"{job.name}/unlock", type=plan.JobType.UNLOCK, key=key, requires=after)
         finished += [lock, replace(job, requires=(plan.Require(job=lock.name),)), unlock]
     return tuple(finished)
+
+
+def _has_filters(jobs: Node | None) -> bool:
+    """Whether any job of a workflow may be left out on some branch."""
+    bodies = (
+        [body for item in jobs.items if isinstance(item, Map) for _, body in item.items()]
+        if isinstance(jobs, Sequence)
+        else []
+    )
+    return any(isinstance(body, Map) and "filters" in body.fields for body in bodies)
 
 
 def _map(at: Scalar, key: str, value: Node) -> Map:
