@@ -37,6 +37,11 @@ class StepLog:
         if self._may_say:
             await self._when_room(lambda: self.writer.say(text))
 
+    async def say_again(self, text: str) -> None:
+        """Words of ours that the writer has cut off: they stood behind the last output that it is certain of."""
+        self._may_say = True
+        await self.say(text)
+
     async def take(self, output: bytes) -> None:
         self._may_say = True
         await self._when_room(lambda: self.writer.write(output))
@@ -60,9 +65,13 @@ class StepLog:
 class Follower:
     """Runs one command in a sandbox, or goes on following it where the log ends."""
 
-    def __init__(self, sandbox: Sandbox, command: Command, step_log: StepLog, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, sandbox: Sandbox, command: Command, step_log: StepLog, limits: Limits, clock: Clock, offset: int = 0
+    ) -> None:
+        """`offset`: bytes of output in the log that are not this command's, but of the step's attempts before."""
         self._sandbox = sandbox
         self._command = command
+        self._offset = offset
         self._log = step_log
         self._limits = limits
         self._clock = clock
@@ -93,8 +102,9 @@ class Follower:
     async def _copy(self) -> Exit | RondoError:
         """Output into the log. A trouble is given back, not raised: the TaskGroup would wrap it."""
         ended: Exit | None = None
+        at = self._log.writer.offset - self._offset
         try:
-            async with contextlib.aclosing(self._sandbox.run(self._command, self._log.writer.offset)) as output:
+            async with contextlib.aclosing(self._sandbox.run(self._command, at)) as output:
                 async for item in output:
                     if isinstance(item, Exit):
                         ended = item

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ROOM_AGAIN_S = 2.0  # between two looks whether a full disk has room again
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One of the times that a step is run inside its job (spec 1.8.1, max_auto_reruns)."""
+
+    number: int  # from 1
+    at_ms: int  # not before
+    offset: int  # bytes of output of those before
+    message: str  # how the one before ended
 
 
 class Record:
@@ -94,6 +105,17 @@ class Record:
         ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
         await write_when_room(
             self._shop.db, lambda tx: moves.advance(tx, self._job_id, self._index, ended, position, now_ms)
+        )
+        self._shop.bell.ring(f"job:{self._job_id}")
+
+    async def try_again(self, position: int, attempt: Attempt) -> None:
+        """Write down that a step begins a later attempt: whoever comes after a crash goes on with that one."""
+        message = self._masker.mask(attempt.message)
+        await write_when_room(
+            self._shop.db,
+            lambda tx: jobs.try_step_again(
+                tx, self._job_id, self._index, position, attempt.number, attempt.at_ms, attempt.offset, message
+            ),
         )
         self._shop.bell.ring(f"job:{self._job_id}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from appliance.language.plan import JobType, Step, When
+from appliance.language.plan import JobType, Run, Step, When
 from appliance.model import JobStatus, NodeStatus, StepStatus, WorkflowStatus
 
 
@@ -86,6 +86,13 @@ def should_run(step: Step, *, has_failed: bool) -> bool:
     if step.when is When.ALWAYS:
         return True
     return has_failed is (step.when is When.ON_FAIL)
+
+
+def may_try_again(step: Step, status: StepStatus, attempt: int) -> bool:
+    """Whether a run step that failed, or fell silent, is run again inside its job (spec 1.8.1); attempts count from 1."""
+    if not isinstance(step, Run) or step.background:
+        return False
+    return status in (StepStatus.FAILED, StepStatus.TIMEDOUT) and attempt <= step.max_auto_reruns
 
 
 def node_status(steps: Iterable[StepStatus]) -> NodeStatus:

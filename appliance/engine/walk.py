@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from appliance import steps
 from appliance.engine import environment, placement, remote_docker, rules
-from appliance.engine.follow import Follower
-from appliance.engine.record import Record, lost
+from appliance.engine.follow import Follower, StepLog
+from appliance.engine.record import Attempt, Record, lost
 from appliance.engine.workshop import Facts, Workshop
 from appliance.errors import RondoError
 from appliance.executors.base import Command, DockerAccess, Sandbox
@@ -18,6 +19,7 @@ from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
 from appliance.steps import keys
 from appliance.steps.base import Data, NodeView, Outcome, Source
+from appliance.store import jobs
 
 _BACKGROUND_GRACE_S = 1.0
 
@@ -57,7 +59,7 @@ class Walk:
             if row.is_background:
                 await self._record.start_step(row.position)
                 self._in_background.append(row.position)
-                background.create_task(self._beside(row.position, step))
+                background.create_task(self._beside(row, step))
                 continue
             # The row is written while the command begins. A crash before it is written finds the command under way or
             # over, and follows it as any other: the supervisor starts nothing twice.
@@ -65,7 +67,7 @@ class Walk:
                 writing = group.create_task(self._record.start_step(row.position))
                 if self._in_background:  # their commands go to the supervisor first: it begins one after the other
                     await writing
-                outcome = await self._step(row.position, step)
+                outcome = await self._step(row, step)
             self._record.end_step(row.position, outcome)
             statuses.append(outcome.status)
             # Nothing is written down before the node's end: after a crash the step is followed again, and says it again.
@@ -74,45 +76,70 @@ class Walk:
                 return NodeStatus.INFRASTRUCTURE_FAIL, outcome.message
         return rules.node_status(statuses), ""
 
-    async def _step(self, position: int, step: plans.Step) -> Outcome:
-        with self._record.log(position) as step_log:
+    async def _step(self, row: jobs.Step, step: plans.Step) -> Outcome:
+        """Perform a step; one that fails and may be run again is, after the pause that it asks for."""
+        attempt = Attempt(row.attempt, row.attempt_at_ms or 0, row.attempt_offset, row.message)
+        with self._record.log(row.position) as step_log:
+            if attempt.number > 1 and step_log.writer.offset == attempt.offset:
+                await step_log.say_again(f"\n{attempt.message}\n")
+                await self._pause(step, attempt, step_log)
+            while True:
+                outcome = await self._perform(row.position, step, attempt, step_log)
+                is_full = step_log.writer.size > self._shop.limits.log_bytes
+                if outcome.halts or is_full or not rules.may_try_again(step, outcome.status, attempt.number):
+                    return outcome
+                assert isinstance(step, plans.Run)
+                at_ms = self._shop.clock.now_ms() + int(step.auto_rerun_delay_s * 1000)
+                attempt = Attempt(attempt.number + 1, at_ms, step_log.writer.offset, outcome.message)
+                await self._record.try_again(row.position, attempt)
+                await self._pause(step, attempt, step_log)
 
-            async def execute(command: Command, quiet_s: float) -> Outcome:
-                if not command.background:
-                    self.current = command.id
-                follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock)
-                return await follower.follow(quiet_s, self._out_of_memory)
+    async def _pause(self, step: plans.Step, attempt: Attempt, step_log: StepLog) -> None:
+        """Until an attempt may begin. A cancel of the job ends the pause like anything else."""
+        assert isinstance(step, plans.Run)
+        left_s = min((attempt.at_ms - self._shop.clock.now_ms()) / 1000, step.auto_rerun_delay_s)
+        when = f", in {math.ceil(left_s)} seconds" if left_s > 0 else ""
+        await step_log.say(f"Attempt {attempt.number} of {step.max_auto_reruns + 1}{when}\n")
+        self.current = None  # nothing runs that a cancel would have to stop
+        await asyncio.sleep(max(0.0, left_s))
 
-            async def start_docker(keeps_layers: bool) -> str:
-                return await remote_docker.start(self._shop, self._facts, self._sandbox, keeps_layers=keeps_layers)
+    async def _perform(self, position: int, step: plans.Step, attempt: Attempt, step_log: StepLog) -> Outcome:
+        async def execute(command: Command, quiet_s: float) -> Outcome:
+            if not command.background:
+                self.current = command.id
+            follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock, attempt.offset)
+            return await follower.follow(quiet_s, self._out_of_memory)
 
-            node = NodeView(
-                sandbox=self._sandbox,
-                job=self._facts.plan,
-                index=self._facts.node.index,
-                name=f"{self._facts.job.id}.{self._facts.node.index}",
-                command_id=f"step{position}",
-                environment=self._environment,
-                source=self._source,
-                data=self._data,
-                keys=self._keys,
-                execute=execute,
-                start_docker=start_docker,
-                say=step_log.say,
-            )
-            try:
-                return await steps.perform(step, node)
-            except RondoError as error:
-                await step_log.say(f"{error}\n")
-                return lost(error)
+        async def start_docker(keeps_layers: bool) -> str:
+            return await remote_docker.start(self._shop, self._facts, self._sandbox, keeps_layers=keeps_layers)
 
-    async def _beside(self, position: int, step: plans.Step) -> None:
+        node = NodeView(
+            sandbox=self._sandbox,
+            job=self._facts.plan,
+            index=self._facts.node.index,
+            name=f"{self._facts.job.id}.{self._facts.node.index}",
+            command_id=f"step{position}" if attempt.number == 1 else f"step{position}.{attempt.number}",
+            environment=self._environment,
+            source=self._source,
+            data=self._data,
+            keys=self._keys,
+            execute=execute,
+            start_docker=start_docker,
+            say=step_log.say,
+        )
+        try:
+            return await steps.perform(step, node)
+        except RondoError as error:
+            await step_log.say(f"{error}\n")
+            return lost(error)
+
+    async def _beside(self, row: jobs.Step, step: plans.Step) -> None:
         """A background step's failure fails nobody; at the job's end it is stopped, which is a good end."""
-        outcome = await self._step(position, step)
+        outcome = await self._step(row, step)
         if self._is_ending:
             outcome = Outcome(StepStatus.SUCCESS, message="stopped at the end of the job")
-        self._in_background.remove(position)
-        self._record.end_step(position, outcome)
+        self._in_background.remove(row.position)
+        self._record.end_step(row.position, outcome)
 
     async def _end_background(self) -> None:
         self._is_ending = True

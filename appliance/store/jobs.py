@@ -62,6 +62,9 @@ class Step:
     exit_code: int | None
     is_background: bool
     message: str
+    attempt: int  # from 1; more where the step was run again by itself
+    attempt_at_ms: int | None  # a later one does not begin before
+    attempt_offset: int  # bytes of output of the attempts before
     started_at_ms: int | None
     stopped_at_ms: int | None
 
@@ -300,11 +303,33 @@ def steps_of(tx: Tx, job_id: JobId, index: int) -> list[Step]:
             exit_code=row["exit_code"],
             is_background=bool(row["is_background"]),
             message=row["message"],
+            attempt=row["attempt"],
+            attempt_at_ms=row["attempt_at_ms"],
+            attempt_offset=row["attempt_offset"],
             started_at_ms=row["started_at_ms"],
             stopped_at_ms=row["stopped_at_ms"],
         )
         for row in rows
     ]
+
+
+def try_step_again(
+    tx: Tx, job_id: JobId, index: int, position: int, attempt: int, at_ms: int, offset: int, message: str
+) -> None:
+    """Note that a running step begins a later attempt, not before `at_ms`; `message` says how the one before ended."""
+    tx.execute(
+        "UPDATE steps SET attempt = :attempt, attempt_at_ms = :at, attempt_offset = :offset, message = :message"
+        " WHERE job_id = :job AND idx = :index AND position = :position AND status = 'running'",
+        {
+            "job": job_id,
+            "index": index,
+            "position": position,
+            "attempt": attempt,
+            "at": at_ms,
+            "offset": offset,
+            "message": message,
+        },
+    )
 
 
 def start_step(tx: Tx, job_id: JobId, index: int, position: int, now_ms: int) -> None:

@@ -110,6 +110,23 @@ def test_when(when: When, has_failed: bool, runs: bool) -> None:
     assert rules.should_run(Run(command="x", name="x", when=when), has_failed=has_failed) is runs
 
 
+@pytest.mark.parametrize(
+    ("status", "attempt", "background", "again"),
+    [
+        (StepStatus.FAILED, 1, False, True),
+        (StepStatus.TIMEDOUT, 2, False, True),
+        (StepStatus.FAILED, 3, False, False),
+        (StepStatus.SUCCESS, 1, False, False),
+        (StepStatus.INFRASTRUCTURE_FAIL, 1, False, False),
+        (StepStatus.FAILED, 1, True, False),
+    ],
+)
+def test_a_step_is_tried_again(status: StepStatus, attempt: int, background: bool, again: bool) -> None:
+    step = Run(command="x", name="x", max_auto_reruns=2, background=background)
+    assert rules.may_try_again(step, status, attempt) is again
+    assert not rules.may_try_again(Run(command="x", name="x"), status, attempt)
+
+
 def test_node_status_takes_the_worst_step() -> None:
     assert rules.node_status([StepStatus.SUCCESS, StepStatus.SKIPPED]) is NodeStatus.SUCCESS
     assert rules.node_status([StepStatus.FAILED, StepStatus.TIMEDOUT]) is NodeStatus.TIMEDOUT
