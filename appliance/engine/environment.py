@@ -32,6 +32,7 @@ def built_in(
     git_url: str,
     web_url: str,
     has_docker: bool = False,
+    previous_number: int | None = None,
 ) -> dict[str, str]:
     """The `CIRCLE_*` variables. Those that do not apply are absent, not empty."""
     trigger = pipeline.trigger
@@ -42,6 +43,7 @@ def built_in(
         "CIRCLE_TAG": trigger.tag,
         "CIRCLE_SHA1": trigger.revision,
         "CIRCLE_BUILD_NUM": str(job.number),
+        "CIRCLE_PREVIOUS_BUILD_NUM": None if previous_number is None else str(previous_number),
         "CIRCLE_BUILD_URL": f"{web_url}/jobs/{job.number}",
         "CIRCLE_JOB": job.name,
         "CIRCLE_NODE_INDEX": str(index),

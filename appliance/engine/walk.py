@@ -160,6 +160,7 @@ def variables(shop: Workshop, facts: Facts) -> Mapping[str, str]:
         git_url=shop.git_url(facts.project),
         web_url=shop.web_url,
         has_docker=remote_docker.access_of(shop, facts).kind is not DockerAccess.NONE,
+        previous_number=facts.previous_number,
     )
     own = {**built_in, **facts.tokens}
     return environment.for_steps(everywhere=shop.everywhere, secrets=facts.secrets, built_in=own, job=facts.plan)

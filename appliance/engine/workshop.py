@@ -79,6 +79,7 @@ class Facts:
     may_have_secrets: bool  # variables, contexts, keys, identity tokens: what is nobody's business but the project's
     secrets: Mapping[str, str] = field(repr=False)
     keys: Keys = field(repr=False)
+    previous_number: int | None = None  # of the job before this one on its branch
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # `engine.oidc` fills them in
 
     @property
@@ -106,7 +107,10 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
     if workflow.is_setup:
         # Of forks too: it opens nothing but the pipeline's own second half. A secret, so that no log shows it.
         secrets = {**secrets, continuations.KEY_NAME: continuations.key_of(box, pipeline.id)}
-    project = projects.by_id(tx, job.project_id)
+    project, branch = projects.by_id(tx, job.project_id), pipeline.trigger.branch
+    before = None
+    if branch is not None and job.number is not None:
+        before = jobs.previous_number(tx, project.id, branch, job.number)
     return Facts(
         project=project,
         pipeline=pipeline,
@@ -118,4 +122,5 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
         may_have_secrets=may_have_secrets,
         secrets=secrets,
         keys=key_ring.keys_of(tx, box, project, plan, may_have_secrets=may_have_secrets),
+        previous_number=before,
     )

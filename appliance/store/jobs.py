@@ -177,6 +177,21 @@ def of_pipeline(tx: Tx, pipeline_id: PipelineId) -> list[Job]:
     return [_job(row) for row in rows]
 
 
+PREVIOUS = (
+    "SELECT MAX(number) AS number FROM (SELECT jobs.number, pipelines.branch FROM jobs"
+    " JOIN workflows ON workflows.id = jobs.workflow_id JOIN pipelines ON pipelines.id = workflows.pipeline_id"
+    " WHERE jobs.project_id = :project AND jobs.number < :number ORDER BY jobs.number DESC LIMIT 1000)"
+    " WHERE branch = :branch"
+)
+
+
+def previous_number(tx: Tx, project_id: ProjectId, branch: str, number: int) -> int | None:
+    """The largest lower number of a job on a branch, among the project's last thousand (spec 3.1: "not always")."""
+    values = {"project": project_id, "branch": branch, "number": number}
+    found: int | None = tx.execute(PREVIOUS, values).fetchone()["number"]
+    return found
+
+
 def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
     row = tx.execute("SELECT plan FROM jobs WHERE jobs.id = :id", {"id": job_id}).fetchone()
     if row is None:

@@ -33,6 +33,7 @@ class KnownHosts:
 
     def prepare(self) -> None:
         """Write down what is known from the start: ssh reads files."""
+        self.fixed.parent.mkdir(parents=True, exist_ok=True)
         self.fixed.write_text("".join(f"{line}\n" for line in self._lines), "utf-8")
 
     def lines(self) -> str:
@@ -56,6 +57,7 @@ class KnownHosts:
             "IdentityAgent": "none",
             "UserKnownHostsFile": files,
             "StrictHostKeyChecking": "accept-new",
+            "HashKnownHosts": "no",  # people should be able to read and mend it
         }
         return " ".join(["ssh", *(shlex.quote(f"-o{name}={value}") for name, value in options.items())])
 

@@ -13,7 +13,7 @@ import pytest
 from appliance.crypto import SecretBox
 from appliance.errors import Conflict, NotFound, StoreError
 from appliance.model import User, Vcs
-from appliance.store import people, projects
+from appliance.store import jobs, people, projects
 from appliance.store.database import Tx, open_database, open_plain, transact
 
 
@@ -114,6 +114,10 @@ def test_writes_are_synced_to_the_disk_and_keys_enforced(tmp_path: Path) -> None
             "SELECT number FROM jobs WHERE project_id = 'p' AND name = 'n' AND status = 'success'"
             " AND started_at_ms IS NOT NULL ORDER BY number DESC LIMIT 5",
             "jobs_history (project_id=? AND name=?)",
+        ),
+        (
+            jobs.PREVIOUS.replace(":project", "'p'").replace(":number", "9").replace(":branch", "'main'"),
+            "jobs_of_project (project_id=? AND number<?)",
         ),
     ],
 )
