@@ -40,6 +40,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     change.add_argument("flag", metavar="SETTING", help="as `rondo project show` names it")
     change.add_argument("value", metavar="on|off", nargs="*", help="for pr_only_branch_overrides: regular expressions")
     _action(change, _set)
+    purge = actions.add_parser("purge-layers", help="throw away the Docker layers kept for a project's jobs")
+    purge.add_argument("name", metavar="ORG/REPO")
+    _action(purge, _purge_layers)
     project_keys.register(actions)
     project_caches.register(actions)
 
@@ -190,4 +193,14 @@ def _env(args: argparse.Namespace) -> int:
             print(f"value of {name}, end with Ctrl-D:", file=sys.stderr)
         value = sys.stdin.read().removesuffix("\n")
         store.write(lambda tx: projects.set_secret(tx, store.box, project.id, name, value, store.now_ms))
+    return 0
+
+
+def _purge_layers(args: argparse.Namespace) -> int:
+    from appliance.store import docker_layers, projects
+
+    with store_of(args) as store:
+        project = projects.find(store.tx, args.name)
+        count = store.write(lambda tx: docker_layers.purge(tx, project.id))
+        print(f"forgot {count} sets of layers of {project.name}; a running server removes them within a minute")
     return 0

@@ -88,11 +88,16 @@ class PrivateEngines:
         return None
 
     async def _free(self, volume: str) -> None:
-        """End what still holds the layers: an engine of a node that has ended and could not be removed then."""
+        """End what still holds the layers: the engine of a node that is over but could not be removed, or is just going.
+
+        Two engines on the same layers would spoil them.
+        """
         labels = {"label": [f"{INSTANCE_LABEL}={self._instance}"], "volume": [volume]}
-        for other in await self._docker.containers.list(all=1, filters=json.dumps(labels)):
-            log.warning("ending a private engine whose job is over", extra={"container": other.id})
-            await other.delete(force=True, v=True)
+        async with asyncio.timeout(self._options.private_stop_timeout_s):
+            while others := await self._docker.containers.list(all=1, filters=json.dumps(labels)):
+                log.info("ending a private engine whose job is over", extra={"containers": [each.id for each in others]})
+                await self.end(others)
+                await asyncio.sleep(_LOOK_S)
 
     async def _ready(self, engine: DockerContainer) -> str:
         said = ""

@@ -55,6 +55,7 @@ p_outer() {
   trap p_stop TERM
   p_until p_left $p_jail net || p_fail "the jail did not begin"
   kill $p_holder
+  p_leave_cgroups
   p_wire
   umount -l /host  # the jail has its own view; from here on the shell's own commands do
   wait $p_jail  # the trap breaks this off
@@ -71,19 +72,17 @@ p_wire() { # a cable to the jail, and the way out through this container's own a
   p_mtu=$(cat /sys/class/net/eth0/mtu)
   ip link add jail0 mtu "$p_mtu" type veth peer name eth0 mtu "$p_mtu" netns $p_jail &&
     ip addr add $p_cable.1/30 dev jail0 && ip link set jail0 up &&
-    iptables -w -t nat -A POSTROUTING -s $p_cable.0/30 -o eth0 -j MASQUERADE ||
+    iptables -w -t nat -A POSTROUTING -s $p_cable.0/30 -o eth0 -j MASQUERADE &&
+    iptables -w -A FORWARD -i jail0 ! -s $p_cable.2 -j DROP ||
     p_fail "cannot connect the private engine to the network"
 }
 
 p_own_cgroups() {
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
     mount -o remount,bind,rw /sys/fs/cgroup
-    mkdir -p /sys/fs/cgroup/outer /sys/fs/cgroup/jail/init
-    xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/outer/cgroup.procs 2>/dev/null
-    for p_group in /sys/fs/cgroup /sys/fs/cgroup/jail; do
-      sed -e 's/ / +/g' -e 's/^/+/' <$p_group/cgroup.controllers >$p_group/cgroup.subtree_control
-      [ $p_group != /sys/fs/cgroup ] && chown -R "$p_uid:$p_uid" $p_group
-    done
+    mkdir -p /sys/fs/cgroup/outer /sys/fs/cgroup/jail
+    p_pass_on /sys/fs/cgroup outer
+    chown -R "$p_uid:$p_uid" /sys/fs/cgroup/jail
     return
   fi
   for p_group in /sys/fs/cgroup/*; do
@@ -98,9 +97,20 @@ p_own_cgroups() {
   done
 }
 
+p_pass_on() { # p_pass_on GROUP CHILD: version 2 has processes in leaves only; they move before the children get limits
+  xargs -rn1 <"$1/cgroup.procs" >"$1/$2/cgroup.procs" 2>/dev/null
+  sed -e 's/ / +/g' -e 's/^/+/' <"$1/cgroup.controllers" >"$1/cgroup.subtree_control"
+}
+
 p_join_cgroups() { # before the jail begins: the root of its view is where it is at that moment
-  for p_group in /sys/fs/cgroup/*/jail /sys/fs/cgroup/jail/init; do
-    [ -d "$p_group" ] && echo $$ >"$p_group/cgroup.procs"
+  for p_group in /sys/fs/cgroup/*/jail /sys/fs/cgroup/jail; do
+    [ ! -d "$p_group" ] || echo $$ >"$p_group/cgroup.procs"
+  done
+}
+
+p_leave_cgroups() { # the jail cannot see us there, and could pass nothing on
+  [ ! -d /sys/fs/cgroup/outer ] || for p_process in $$ $p_jail; do
+    echo "$p_process" >/sys/fs/cgroup/outer/cgroup.procs
   done
 }
 
@@ -115,6 +125,10 @@ p_jail() {
   mount --bind /data var/lib/docker && mount --bind "$p_socket" ".$p_socket" || p_fail "cannot mount the data"
   pivot_root . old && cd / && umount -l /old && rmdir /old || p_fail "cannot move into the jail"
   p_until ip link set eth0 up || p_fail "the network cable did not come"
+  if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+    mkdir /sys/fs/cgroup/init
+    p_pass_on /sys/fs/cgroup init
+  fi
   ip link set lo up
   ip addr add $p_cable.2/30 dev eth0 && ip route add default via $p_cable.1 || p_fail "no network in the jail"
   trap p_end TERM

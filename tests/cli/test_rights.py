@@ -110,3 +110,9 @@ def test_a_login_that_changes_hands_is_nobodys(rondo: Line) -> None:
     rondo("user", "link", "ann", "github:Ann-On-GitHub", "--remove")
     with closing(open_plain(rondo.data / "rondo.db")) as tx:
         assert people.by_login(tx, "github", "ann-on-github", "17") is None
+
+
+def test_layers_of_a_project_are_purged(rondo: Line) -> None:
+    rondo("project", "create", "acme/x")
+    assert "forgot 0 sets of layers of acme/x" in rondo("project", "purge-layers", "acme/x")
+    rondo("project", "purge-layers", "acme/none", says=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.errors import SandboxError, SandboxLost
-from appliance.executors.base import Command, Exit
+from appliance.errors import SandboxError, SandboxLost, Unavailable
+from appliance.executors.base import Command, Exit, PrivateDocker
 from tests.contracts.worlds import World, finish, first_bytes, read_all
 
 
@@ -139,3 +139,11 @@ async def test_a_removed_sandbox_is_lost_to_its_reader(world: World) -> None:
 
 async def test_check_is_silent_when_all_is_well(world: World) -> None:
     assert await world.executor.check() is None
+
+
+async def test_a_sandbox_that_was_not_made_for_an_engine_says_so(world: World) -> None:
+    sandbox = await world.open()
+    with pytest.raises((Unavailable, SandboxError), match="Docker engine"):
+        await sandbox.start_docker(PrivateDocker(cpus=1, memory_bytes=1 << 30))
+    assert await world.executor.kept_layers() == []
+    await world.executor.remove_layers("rondo-layers-none")

@@ -11,9 +11,15 @@ from urllib.parse import quote
 
 import pytest
 
+from appliance.app import Appliance
+from appliance.blobs import Blobs
+from appliance.clock import SystemClock
+from appliance.engine.janitor import Janitor
 from appliance.executors.base import DOCKER_SOCKET
+from appliance.executors.docker import DockerExecutor
 from appliance.settings import Value
-from tests.engine_fixture import Engine, cached_root, request_json
+from appliance.store import people
+from tests.engine_fixture import BUSYBOX, Engine, cached_root, request_json
 from tests.whole import Place, Seen, Served, house, served, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
@@ -118,22 +124,47 @@ async def test_a_job_that_owns_its_engine_does_not_own_the_machine(
     assert bridges <= {each.name for each in Path("/sys/class/net").iterdir()}, "the first engine keeps its bridges"
 
 
-async def test_layers_of_one_job_are_there_in_the_next(
+async def test_layers_of_one_job_are_there_in_the_next_and_broken_ones_are_thrown_away(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
-    async with house(tmp_path, changes) as (place, _):
-        first = await ended(place, {".circleci/config.yml": config(BUILD, caching=True)})
+    leave = "docker run -d --name left --restart always base sleep 600; docker volume create left"
+    look = "echo has $(docker ps -aq) $(docker volume ls -q) only"
+    async with house(tmp_path, changes) as (place, appliance):
+        first = await ended(place, {".circleci/config.yml": config(BUILD, leave, caching=True)})
         assert first.statuses == {"build": "success"}, first.logs["build"]
         assert "No layers are kept yet" in first.logs["build"] and "Using cache" not in first.logs["build"]
         await nothing_left(docker_engine, place, kept=1)
-        left = "docker run -d --name left --restart always base sleep 600; docker volume create left"
-        second = await ended(place, {".circleci/config.yml": config(BUILD, left, caching=True)}, 2)
+        second = await ended(place, {".circleci/config.yml": config(BUILD, look, caching=True)}, 2)
         assert "Using the layers" in second.logs["build"] and "Using cache" in second.logs["build"], second.logs["build"]
+        assert "has only" in second.logs["build"], "containers and volumes are each job's own"
         await nothing_left(docker_engine, place, kept=1)
-        look = "echo has $(docker ps -aq) $(docker volume ls -q) only"
-        third = await ended(place, {".circleci/config.yml": config(BUILD, look, caching=True)}, 3)
-        assert "Using cache" in third.logs["build"] and "has only" in third.logs["build"], third.logs["build"]
+        (volume,) = volumes(docker_engine, place)
+        spoil = ("-v", f"{volume}:/d", BUSYBOX, "sh", "-c", "echo broken >/d/image/overlay2/repositories.json")
+        await docker(docker_engine, "run", "--rm", *spoil)
+        third = await ended(place, {".circleci/config.yml": config("docker images -q made", caching=True)}, 3)
+        assert third.statuses == {"build": "success"}, third.logs["build"]
+        assert "the kept layers could not be used, and were thrown away" in third.logs["build"]
         await nothing_left(docker_engine, place, kept=1)
+        await purge(appliance, docker_engine, place)
+
+
+async def docker(engine: Engine, *words: str) -> None:
+    process = await asyncio.create_subprocess_exec("docker", "-H", engine.url, *words, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0, said
+
+
+async def purge(appliance: Appliance, engine: Engine, place: Place) -> None:
+    """What the janitor does within a minute of a purge."""
+    await appliance.db.write(lambda tx: tx.execute("DELETE FROM docker_layers") and None)
+    executor = DockerExecutor(instance(place), engine.url)
+    blobs = Blobs(place.data / "blobs")
+    janitor = Janitor(
+        db=appliance.db, clock=SystemClock(), blobs=blobs, executors={"docker": executor}, cache_quota=0, disk_floor=0
+    )
+    await janitor.sweep_once()
+    await executor.close()
+    assert volumes(engine, place) == []
 
 
 async def test_an_engine_outlives_its_killed_appliance_and_goes_with_its_job(
@@ -153,21 +184,8 @@ async def test_an_engine_outlives_its_killed_appliance_and_goes_with_its_job(
         await says(place, 1, "\nup\n")
         await process.kill()
         await process.start()
-        name = f"rondo-{instance(place)}-1.0-0"
-        words = (
-            "-H",
-            docker_engine.url,
-            "exec",
-            "-e",
-            f"DOCKER_HOST=unix://{DOCKER_SOCKET}",
-            name,
-            "docker",
-            "tag",
-            "base",
-            "go",
-        )
-        going = await asyncio.create_subprocess_exec("docker", *words, stderr=asyncio.subprocess.PIPE)
-        assert await asyncio.wait_for(going.wait(), 20) == 0
+        go = ("exec", "-e", f"DOCKER_HOST=unix://{DOCKER_SOCKET}", f"rondo-{instance(place)}-1.0-0", "docker")
+        await docker(docker_engine, *go, "tag", "base", "go")
         seen = await place.ended()
         assert seen.statuses == {"build": "success"}, seen.logs["build"]
         assert "still there" in seen.logs["build"]
@@ -206,15 +224,18 @@ async def test_a_job_is_told_why_it_gets_no_engine(tmp_path: Path, changes: dict
         assert "switched off on this appliance (remote_docker.enabled)" in seen.logs["build"]
 
 
-async def test_a_machine_job_has_its_engine_from_the_start(
+async def test_a_machine_job_has_its_engine_from_the_start_and_a_cancel_takes_it_away(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
-    job = "machine: {image: ubuntu-2404:current, docker_layer_caching: true}\n    environment: {DOCKER_BUILDKIT: '0'}"
-    text = config("docker version --format 'server {{.Server.Os}}'").replace(
-        "docker: [{image: rondo-test/debian}]", job.partition("\n")[0]
-    )
-    async with house(tmp_path, {**changes, "docker.machine_image": "rondo-test/debian"}) as (place, _):
-        seen = await ended(place, {".circleci/config.yml": text})
-        assert seen.statuses == {"build": "success"}, seen.logs["build"]
-        assert "nothing to set up" in seen.logs["build"] and "server linux" in seen.logs["build"]
-        await nothing_left(docker_engine, place, kept=1)
+    run = "docker version --format 'server {{.Server.Os}}'; docker import /base.tar base; docker run base sleep 600"
+    text = config(run).replace("docker: [{image: rondo-test/debian}]", "machine: {image: ubuntu-2404:current}")
+    async with house(tmp_path, {**changes, "docker.machine_image": "rondo-test/debian"}) as (place, appliance):
+        await place.commit({".circleci/config.yml": text})
+        await place.push()
+        await says(place, 1, "server linux")
+        seen = place.seen()
+        assert seen is not None and "nothing to set up" in seen.logs["build"] and "server linux" in seen.logs["build"]
+        user = await appliance.db.read(lambda tx: people.by_name(tx, "tester"))
+        await appliance.commands.cancel_job(seen.jobs["build"].id, user)
+        assert (await place.ended()).statuses == {"build": "canceled"}
+        await nothing_left(docker_engine, place)
