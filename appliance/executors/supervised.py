@@ -106,13 +106,13 @@ class SupervisedSandbox(ABC):
         return parse_exports(output.decode("utf-8", "surrogateescape"))
 
     async def put(self, name: str, data: bytes) -> None:
-        await self._pour(_PUT, name, data)
+        await self._pour(f"{self._find_state}\n{_PUT}", name, data)
 
     async def install(self, name: str, text: str) -> None:
-        await self._pour(_INSTALL, name, text.encode())
+        await self._pour(_WAIT.format(find_state=self._find_state) + _INSTALL, name, text.encode())
 
     async def _pour(self, script: str, name: str, data: bytes) -> None:
-        process = await self.process(["sh", "-c", f"{self._find_state}\n{script}", "rondo", name])
+        process = await self.process(["sh", "-c", script, "rondo", name])
         try:
             await process.write(data)
             await process.write_eof()
@@ -124,7 +124,7 @@ class SupervisedSandbox(ABC):
             raise SandboxError(f"cannot write {name} in the sandbox: {words.decode('utf-8', 'replace').strip()[:500]}")
 
     async def asks(self) -> AsyncGenerator[Ask, None]:
-        process = await self.process(["sh", "-c", f"{self._find_state}\n{_ASKS}"])
+        process = await self.process(["sh", "-c", _WAIT.format(find_state=self._find_state) + _ASKS])
         reader = AskReader()
         try:
             while data := await process.read():
@@ -300,6 +300,16 @@ _PUT = """\
 umask 077
 r_file=$r_dir/task/$1
 mkdir -p "${r_file%/*}" && cat >"$r_file.new" && mv "$r_file.new" "$r_file"
+"""
+
+# The supervisor of a new sandbox may just be making its folder; the in-job `circleci` it makes last of all.
+_WAIT = """\
+r_tries=100
+while {find_state}; [ ! -x "$r_dir/bin/circleci-agent" ]; do
+    r_tries=$((r_tries - 1))
+    [ "$r_tries" -gt 0 ] || {{ echo 'the supervisor has not begun'; exit 1; }}
+    sleep 0.1 2>/dev/null || sleep 1
+done
 """
 
 _INSTALL = """\
