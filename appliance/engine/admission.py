@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.engine import rights
 from appliance.errors import NotFound
 from appliance.language import plan as plans
-from appliance.model import JobId, User, UserId, WorkflowId
+from appliance.model import JobId, User, UserId
 from appliance.store import jobs, people, pipelines, projects, restrictions
 from appliance.store.database import Tx
 
@@ -17,7 +17,7 @@ def why_denied(tx: Tx, job_id: JobId, plan: plans.Job) -> str:
         return ""
     job = jobs.by_id(tx, job_id)
     workflow = pipelines.workflow(tx, job.workflow_id)
-    ids = rights.actors(job.name, _needs(tx, workflow.id), workflow.actor_id)
+    ids = rights.actors(job.name, _needs(tx, workflow), workflow.actor_id)
     return _first_problem(
         tx, job, workflow, found, [_user(tx, one) for one in sorted(ids, key=str)], has_ssh=job.ssh_for is not None
     )
@@ -50,17 +50,21 @@ def _first_problem(
     return next((problem for problem in problems if problem), "")
 
 
-def _needs(tx: Tx, workflow_id: WorkflowId) -> list[rights.Need]:
-    requires = jobs.requires_of(tx, workflow_id)
+def _needs(tx: Tx, workflow: pipelines.Workflow) -> list[rights.Need]:
+    """The workflow as `rights.actors` wants it. Who reruns one by hand does so with their own rights: what was approved
+    then and is carried over lends them nobody else's.
+    """
+    requires = jobs.requires_of(tx, workflow.id)
+    is_by_hand = workflow.rerun == "manual"
     return [
         rights.Need(
             name=row.name,
             type=row.type,
             requires=tuple(require.job for require in requires[row.id]),
-            approved_by=row.approved_by,
+            approved_by=None if is_by_hand and row.origin_id is not None else row.approved_by,
             approved_by_id=row.approved_by_id,
         )
-        for row in jobs.of_workflow(tx, workflow_id)
+        for row in jobs.of_workflow(tx, workflow.id)
     ]
 
 

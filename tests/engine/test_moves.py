@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import admission, moves
+from appliance.engine import admission, moves, reruns
 from appliance.errors import Conflict
 from appliance.language import plan as plans
 from appliance.model import (
@@ -312,6 +312,22 @@ def test_a_user_who_is_gone_has_no_rights_any_more_nor_has_who_is_called_alike(t
     changed = moves.deny_job(tx, rows["ship"].id, why, NOW)
     assert statuses(tx)["ship"] is JobStatus.UNAUTHORIZED and workflow(tx).status is WorkflowStatus.UNAUTHORIZED
     assert changed.jobs == {rows["ship"].id}
+
+
+def test_a_rerun_by_hand_has_the_rights_of_who_reran_not_of_who_approved_then(tx: Tx, project: Project) -> None:
+    ann = people.add(tx, name="ann", is_admin=False, sees_all_projects=True, now_ms=NOW)
+    bea = people.add(tx, name="bea", is_admin=False, sees_all_projects=True, now_ms=NOW)
+    context = contexts.add(tx, "deploy", NOW)
+    restrictions.add(tx, context.id, restrictions.Type.GROUP, ann.id, NOW)
+    plan = replace(job("ship", "hold"), contexts=("deploy",))
+    rows = create(tx, project, job("hold", type=plans.JobType.APPROVAL), plan)
+    moves.approve(tx, rows["hold"].id, ann, NOW)
+    start(tx, rows["ship"])
+    finish(tx, rows["ship"], NodeStatus.FAILED)
+    for who, may in ((ann, True), (bea, False)):
+        again = reruns.rerun(tx, workflow(tx).id, reruns.Wish(from_failed=True), who, NOW)
+        ship = next(row for row in jobs.of_workflow(tx, again.workflow_id) if row.name == "ship")
+        assert (admission.why_denied(tx, ship.id, plan) == "") is may
 
 
 def test_a_project_may_keep_its_statuses_to_itself(tx: Tx, project: Project) -> None:
