@@ -11,6 +11,14 @@ def project_path(project: Project) -> str:
     return f"/projects/{quote(project.slug)}"
 
 
+def settings_path(project: Project) -> str:
+    return f"{project_path(project)}/settings"
+
+
+def context_path(context_id: str) -> str:
+    return f"/contexts/{quote(context_id, safe='')}"
+
+
 def pipelines_path(project: Project, branch: str | None = None) -> str:
     return f"/pipelines/{quote(project.slug)}" + (f"?branch={quote(branch, safe='')}" if branch is not None else "")
 
