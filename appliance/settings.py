@@ -121,6 +121,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("jobs.longest", "number", 18000.0, "A node is ended after this.", "seconds", least=1),
     Option("jobs.grace", "number", 10.0, "Between SIGTERM and SIGKILL when a step is stopped.", "seconds", least=0),
     Option("jobs.log_limit", "integer", 4 * GIB, "Largest log of one step; past it the step is stopped.", "bytes", least=1024),
+    Option("jobs.service_log_limit", "integer", 16 * MIB, "What is kept of the log of one service container; many short lines count for more.", "bytes", least=1024),
     Option("jobs.sample_every", "number", 2.0, "How often to look what a running node takes of CPU, memory and disk, for its curves; longer jobs less often. 0: never.", "seconds", least=0),
     Option("jobs.skip_ci", "boolean", True, "Honour [skip ci] and [ci skip] in the head commit's message."),
     Option("github.api", "text", "https://api.github.com", "Base of GitHub's API; of GitHub Enterprise: https://HOST/api/v3."),

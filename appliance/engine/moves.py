@@ -194,6 +194,18 @@ def _lay_out_steps(tx: Tx, claim: Claim) -> None:
     for position, step in enumerate(claim.plan.steps, 1):
         is_background = isinstance(step, plans.Run) and step.background
         jobs.add_step(tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background)
+    if claim.executor == "docker" and isinstance(claim.plan.executor, plans.Docker):
+        for position, image in enumerate(claim.plan.executor.images[1:], jobs.FIRST_SERVICE):
+            name = f"Service {image.name} ({image.image})" if image.name else f"Service {image.image}"
+            jobs.add_step(tx, claim.job.id, claim.index, position, jobs.SERVICE, name, is_background=True)
+
+
+def open_node(tx: Tx, job_id: JobId, index: int, sandbox: str, now_ms: int) -> None:
+    """A node's containers have started."""
+    jobs.set_sandbox(tx, job_id, index, sandbox)
+    for step in jobs.steps_of(tx, job_id, index):
+        if step.kind == jobs.SERVICE:
+            jobs.start_step(tx, job_id, index, step.position, now_ms)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,25 @@ class Record:
         self._shop.bell.ring(f"job:{self._job_id}")
 
     async def opened(self, ref: str) -> None:
-        await write_when_room(self._shop.db, lambda tx: jobs.set_sandbox(tx, self._job_id, self._index, ref))
+        """The sandbox is there, and its services with it."""
+        now_ms = self._shop.clock.now_ms()
+        await write_when_room(self._shop.db, lambda tx: moves.open_node(tx, self._job_id, self._index, ref, now_ms))
+
+    async def say_of_step(self, position: int, message: str) -> None:
+        """Show words about a step that runs."""
+        words = self._masker.mask(message)
+        await write_when_room(
+            self._shop.db, lambda tx: jobs.set_step_message(tx, self._job_id, self._index, position, words)
+        )
+        self._shop.bell.ring(f"job:{self._job_id}")
+
+    async def end_step_now(self, position: int, outcome: Outcome) -> None:
+        """Write down the end of a step without waiting for the start of another one."""
+        self.end_step(position, outcome)
+        ended, now_ms = self._take_ended(), self._shop.clock.now_ms()
+        await write_when_room(self._shop.db, lambda tx: moves.advance(tx, self._job_id, self._index, ended, None, now_ms))
+        self._ring_log(position)
+        self._shop.bell.ring(f"job:{self._job_id}")
 
     async def finish(self, status: NodeStatus, message: str) -> None:
         """Write down the node's end; what follows in the workflow follows in the same transaction."""

@@ -15,6 +15,7 @@ from enum import Enum
 from appliance.engine import asks, key_ring, moves, oidc, placement, remote_docker
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
+from appliance.engine.services import Services
 from appliance.engine.usage import Meter
 from appliance.engine.walk import Walk, variables
 from appliance.engine.workshop import Facts, Workshop, facts_of
@@ -138,14 +139,16 @@ class _Runner:
             series=lambda: meter.series,
         )
         with self._shop.live.show(live):
+            services = Services(self._shop, self._facts, sandbox, self.record)
             async with asyncio.TaskGroup() as beside:
-                helpers = [beside.create_task(meter.run())]
+                helpers = [beside.create_task(meter.run()), beside.create_task(services.run())]
                 if self._carry_on is not None:
                     name = f"{self._facts.job.id}.{self._facts.node.index}"
                     helpers.append(beside.create_task(asks.answer_all(sandbox, name, self._carry_on)))
                 status, message = await self._walk.walk(lambda: self._stop is not None)
                 for helper in helpers:
                     helper.cancel()
+            await services.end()
             await self._finish(status, message)
 
     async def _finish(self, status: NodeStatus, message: str) -> None:

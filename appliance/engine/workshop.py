@@ -28,6 +28,7 @@ class Limits:
     grace_s: float
     log_bytes: int
     data: DataLimits = field(default_factory=DataLimits)
+    service_log_bytes: int = 16 << 20
     sample_s: float = 0.0  # between two looks at what a node takes; 0: never
 
 

@@ -131,6 +131,22 @@ class Ask:
         return f"ask/{self.id}.answer"
 
 
+@dataclass(frozen=True)
+class LogMark:
+    """A place in a service's output: behind so many pieces of the time `at_ns` (nanoseconds since 1970)."""
+
+    at_ns: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """What shows that a service can be used: ports it listens on, as far as we can see, and its image's own check."""
+
+    ports: frozenset[int] = frozenset()
+    is_healthy: bool | None = None  # None: the image has no health check
+
+
 class Process(Protocol):
     """A process in the sandbox beside the supervised commands: data streams and debug shells. Not re-attachable."""
 
@@ -158,6 +174,23 @@ class TakesFiles(Protocol):
 
     async def write_file(self, descriptor: int) -> None:
         """Send an open file from its beginning to its end. Errors after the end of the process are ignored."""
+
+
+class Service(Protocol):
+    """One service container of a node. All may raise SandboxLost (it has gone) and SandboxError."""
+
+    def output(self, after: LogMark, *, is_followed: bool = True) -> AsyncGenerator[tuple[bytes, LogMark], None]:
+        """What it says, from behind `after` (LogMark() is the beginning).
+
+        Yields chunks (stdout and stderr as written, never empty, of bounded size) with the mark behind each. Ends when
+        the service has ended, or, not `is_followed`, with what there is. What the engine has dropped meanwhile is lost.
+        """
+
+    async def exit(self) -> Exit:
+        """Wait until it ends by itself."""
+
+    async def readiness(self) -> Readiness:
+        """Whether it can be used now."""
 
 
 class Sandbox(Protocol):
@@ -216,8 +249,8 @@ class Sandbox(Protocol):
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         """The exports of the latest started command (or the one named): what a debug shell should see."""
 
-    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
-        """The tail of the output of service container `index` (1 is the first after the primary), for diagnosis."""
+    def service(self, index: int) -> Service:
+        """Service container `index`; 1 is the first after the primary."""
 
     async def usage(self) -> tuple[Usage, ...]:
         """What each container has taken so far, the primary one first; () when it cannot be told (now).

@@ -29,6 +29,11 @@ class Cgroup:
         except (OSError, ValueError, IndexError):
             return None
 
+    def processes(self) -> list[int]:
+        """Those that are in it now. Raises OSError when it has gone."""
+        folder = self.folders.get("") or self.folders["memory"]
+        return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
+
 
 def find(pid: int, container_id: str, root: Path = ROOT) -> Cgroup | None:
     """The cgroup of the container whose first process is `pid`, if that is a process of this host that we can see.

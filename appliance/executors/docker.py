@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -21,7 +21,8 @@ from aiodocker.containers import DockerContainer
 
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
+from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
+from appliance.executors.docker_errors import speaking_plainly
 from appliance.executors.docker_images import have_image
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
@@ -38,6 +39,7 @@ from appliance.executors.docker_plan import (
 )
 from appliance.executors.docker_private import PrivateEngines, is_engine
 from appliance.executors.docker_process import start_process
+from appliance.executors.docker_service import DockerService
 from appliance.executors.docker_usage import Gauge
 from appliance.executors.hijack import Hijack, open_hijack
 from appliance.executors.supervised import Pace, SupervisedSandbox, opening
@@ -79,7 +81,7 @@ class DockerExecutor:
         if not spec.containers:
             raise ImageError("a docker job needs at least one image")
         try:
-            async with _speaking_plainly("start the containers"):
+            async with speaking_plainly("start the containers"):
                 return await self._open(spec, progress)
         except BaseException:
             await self._undo(spec.node)
@@ -205,7 +207,7 @@ class DockerExecutor:
         return DockerSandbox(self, self._engine, self._instance, node, primary, transport, self._pace, self._options)
 
     async def reattach(self, ref: str) -> DockerSandbox:
-        async with _speaking_plainly(f"find sandbox {ref}"):
+        async with speaking_plainly(f"find sandbox {ref}"):
             for container in await self._containers(ref):
                 if container["Labels"].get(INDEX_LABEL) == "0" and container["State"] == "running":
                     transport = await attach(self._engine, container.id)
@@ -213,12 +215,12 @@ class DockerExecutor:
         raise SandboxLost(f"the container of node {ref} does not run any more")
 
     async def list(self) -> list[str]:
-        async with _speaking_plainly("list containers"):
+        async with speaking_plainly("list containers"):
             found = await self._containers()
         return sorted({container["Labels"][NODE_LABEL] for container in found})
 
     async def remove(self, ref: str) -> None:
-        async with _speaking_plainly(f"remove the containers of node {ref}"):
+        async with speaking_plainly(f"remove the containers of node {ref}"):
             found = await self._containers(ref)
             for container in found:
                 self._engine.let_go(container.id)
@@ -227,16 +229,16 @@ class DockerExecutor:
             await _all_of(_delete(container) for container in found if not is_engine(container))
 
     async def start_docker(self, node: str, primary: DockerContainer, want: PrivateDocker) -> str:
-        async with _speaking_plainly(f"start a private engine for node {node}"):
+        async with speaking_plainly(f"start a private engine for node {node}"):
             room = limits(want.cpus, want.memory_bytes, await self._get_room(), self._options)
             return await self._private.start(primary, node, want, await self._get_network(), room)
 
     async def kept_layers(self) -> Sequence[str]:
-        async with _speaking_plainly("list volumes"):
+        async with speaking_plainly("list volumes"):
             return await self._private.kept_layers()
 
     async def remove_layers(self, name: str) -> None:
-        async with _speaking_plainly(f"remove volume {name}"):
+        async with speaking_plainly(f"remove volume {name}"):
             await self._private.remove_layers(name)
 
     async def _containers(self, node: str | None = None) -> Sequence[DockerContainer]:
@@ -305,7 +307,7 @@ class DockerSandbox(SupervisedSandbox):
                 await asyncio.sleep(RETRY_S)
 
     async def _check_running(self) -> None:
-        async with _speaking_plainly(f"look at node {self._node}"):
+        async with speaking_plainly(f"look at node {self._node}"):
             try:
                 state = (await self._primary.show())["State"]
             except aiodocker.DockerError as problem:
@@ -329,7 +331,7 @@ class DockerSandbox(SupervisedSandbox):
         tty: tuple[int, int] | None = None,
         user: str | None = None,
     ) -> Process:
-        async with _speaking_plainly("start a process"):
+        async with speaking_plainly("start a process"):
             return await start_process(
                 self._engine.docker,
                 self._engine.stream,
@@ -344,12 +346,8 @@ class DockerSandbox(SupervisedSandbox):
     async def start_docker(self, want: PrivateDocker) -> str:
         return await self._executor.start_docker(self._node, self._primary, want)
 
-    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
-        name = container_name(self._instance, self._node, index)
-        async with _speaking_plainly(f"read the log of service {index}"):
-            service = self._engine.docker.containers.container(name)
-            lines = await service.log(stdout=True, stderr=True, tail=1000)
-        return "".join(lines).encode()[-limit_bytes:]
+    def service(self, index: int) -> Service:
+        return DockerService(self._engine.docker, container_name(self._instance, self._node, index))
 
     async def usage(self) -> tuple[Usage, ...]:
         return await self._gauge.read()
@@ -435,19 +433,6 @@ class _Engine:
             self.let_go(container_id)
         await self.docker.close()
         await self._connector.close()
-
-
-@contextlib.asynccontextmanager
-async def _speaking_plainly(what: str) -> AsyncIterator[None]:
-    """Turn what the engine's client raises into our errors."""
-    try:
-        yield
-    except aiodocker.DockerError as problem:
-        raise SandboxError(f"the Docker engine cannot {what}: {problem.message}") from problem
-    except TimeoutError as problem:
-        raise SandboxError(f"the Docker engine took too long to {what}") from problem
-    except (aiohttp.ClientError, OSError) as problem:
-        raise SandboxError(f"the Docker engine cannot {what}: {problem}") from problem
 
 
 async def _delete(container: DockerContainer) -> None:

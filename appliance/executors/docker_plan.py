@@ -139,7 +139,7 @@ def service_config(
         "Env": _pairs(service.environment),
         "HostConfig": {
             **limits(spec.cpus, spec.memory_bytes, room, options),
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "2"}},
             "NetworkMode": f"container:{primary_id}",
         },
     }

@@ -13,6 +13,7 @@ from aiodocker.containers import DockerContainer
 from appliance.executors import cgroups
 from appliance.executors.base import Usage
 from appliance.executors.docker_plan import INDEX_LABEL
+from appliance.executors.docker_private import is_engine
 
 _ANSWER_S = 10.0
 _NOTHING = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)
@@ -38,8 +39,9 @@ class Gauge:
             return ()
 
     async def _locate(self) -> None:
-        containers = sorted(await self._find(), key=lambda each: int(each["Labels"].get(INDEX_LABEL, 0)))
-        for container in containers:
+        # Not the private engine that a job may have asked for: it has a machine's limits of its own.
+        own = [each for each in await self._find() if not is_engine(each)]
+        for container in sorted(own, key=lambda each: int(each["Labels"][INDEX_LABEL])):
             pid = int((await container.show())["State"].get("Pid") or 0)
             self._places.append((container, cgroups.find(pid, container.id) if pid else None))
         self._last = [_NOTHING] * len(self._places)
@@ -63,7 +65,7 @@ class Gauge:
     async def _ask(self, container: DockerContainer) -> Usage | None:
         """`one-shot`: the engine would else watch for a second or two, to tell a rate that we work out ourselves."""
         path, params = f"containers/{container.id}/stats", {"stream": "0", "one-shot": "1"}
-        async with self._docker._query(path, params=params) as response:
+        async with self._docker._query(path, params=params) as response, response:
             return usage_of(await response.json())
 
 

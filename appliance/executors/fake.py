@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.errors import ImageError, SandboxError, SandboxLost, Unavailable
-from appliance.executors.base import Ask, Command, Exit, PrivateDocker, Process, Progress, SandboxSpec, Usage
+from appliance.executors.base import Ask, Command, Exit, PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
 from appliance.executors.payload import payload
 
 CHUNK_BYTES = 256 * 1024
@@ -213,8 +213,8 @@ class FakeSandbox:
             command_id = next(reversed(commands), "")
         return dict(commands[command_id].command.environment) if command_id in commands else {}
 
-    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
-        return b""
+    def service(self, index: int) -> Service:
+        raise SandboxError("a fake has no services")
 
     async def usage(self) -> tuple[Usage, ...]:
         node = self._nodes.get(self._node)

@@ -212,9 +212,6 @@ class LocalSandbox(SupervisedSandbox):
     async def start_docker(self, want: PrivateDocker) -> str:
         raise Unavailable("jobs that run as processes of this host have no private Docker engine")
 
-    async def service_log(self, index: int, limit_bytes: int = 65536) -> bytes:
-        return b""
-
     async def usage(self) -> tuple[Usage, ...]:
         """What a daemon took is forgotten when it leaves the tree; the sums never shrink all the same."""
         try:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.asks import AskReader
-from appliance.executors.base import Ask, Command, Exit, Process
+from appliance.executors.base import Ask, Command, Exit, Process, Service
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
 
@@ -133,6 +133,9 @@ class SupervisedSandbox(ABC):
         finally:
             await process.kill()
         raise SandboxError("what the job asks cannot be read any more")
+
+    def service(self, index: int) -> Service:
+        raise SandboxError("this sandbox has no services")
 
     async def detach(self) -> None:
         transport, self._transport = self._transport, None

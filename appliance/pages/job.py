@@ -174,7 +174,9 @@ def _shown(steps: Sequence[Step], plan: plans.Job) -> list[Shown]:
     runs = [step for step in plan.steps if isinstance(step, plans.Run)]
     rows = [step for step in steps if step.kind == "run"]
     commands = {row.position: run.command for row, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
-    return [Shown(step, commands.get(step.position, "")[:_LONGEST_COMMAND], _is_open(step)) for step in steps]
+    # Services began with the environment and stand behind all steps in the rows only to keep the steps' positions.
+    shown = sorted(steps, key=lambda step: (step.position > 0, step.kind != jobs.SERVICE, step.position))
+    return [Shown(step, commands.get(step.position, "")[:_LONGEST_COMMAND], _is_open(step)) for step in shown]
 
 
 def _is_open(step: Step) -> bool:

@@ -12,6 +12,10 @@ from appliance.language import plan as plans
 from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, User, UserId, WorkflowId
 from appliance.store.database import Tx
 
+SERVICE = "service"
+"""The kind of a step that stands for a service container: its row is behind those of all steps, from FIRST_SERVICE on."""
+FIRST_SERVICE = 900_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -356,6 +360,15 @@ def start_step(tx: Tx, job_id: JobId, index: int, position: int, now_ms: int) ->
     )
 
 
+def set_step_message(tx: Tx, job_id: JobId, index: int, position: int, message: str) -> None:
+    """Words about a step that runs; its end brings its own."""
+    tx.execute(
+        "UPDATE steps SET message = :message"
+        " WHERE job_id = :job AND idx = :index AND position = :position AND status = 'running'",
+        {"job": job_id, "index": index, "position": position, "message": message},
+    )
+
+
 def end_step(
     tx: Tx,
     job_id: JobId,
@@ -385,10 +398,11 @@ def end_step(
 
 
 def end_open_steps(tx: Tx, job_id: JobId, index: int, running_as: StepStatus, now_ms: int) -> None:
-    """At a node's end: what still runs ends as `running_as`, what never began is skipped."""
+    """At a node's end: what still runs ends as `running_as`, what never began is skipped. Services are only stopped."""
     for step in steps_of(tx, job_id, index):
-        status = running_as if step.status is StepStatus.RUNNING else StepStatus.SKIPPED
-        end_step(tx, job_id, index, step.position, status, now_ms)
+        as_step = StepStatus.CANCELED if step.kind == SERVICE else running_as
+        status = as_step if step.status is StepStatus.RUNNING else StepStatus.SKIPPED
+        end_step(tx, job_id, index, step.position, status, now_ms, message=step.message if step.kind == SERVICE else "")
 
 
 def enter(tx: Tx, job_id: JobId, index: int, user: User, address: str, command: str, now_ms: int) -> int:

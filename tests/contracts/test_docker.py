@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import Command, Container, Exit, Mount, Sandbox, SandboxSpec
+from appliance.executors.base import Command, Container, Exit, LogMark, Mount, Sandbox, SandboxSpec
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
 from tests.contracts.worlds import QUICK, finish, quiet
@@ -104,7 +104,8 @@ async def test_a_service_is_on_localhost_and_by_its_name(executor: DockerExecuto
     script = f"{wait.format('localhost')}; until nc db.local 5555 </dev/null | grep hello; do sleep 0.1; done"
     async with asyncio.timeout(30):
         assert "hello from db" in await output_of(sandbox, script)
-    assert b"ready" in await sandbox.service_log(1)
+    said = [text async for text, _ in sandbox.service(1).output(LogMark(), is_followed=False)]
+    assert said == [b"ready\n"]
     await sandbox.close()
     assert await executor.list() == []
 

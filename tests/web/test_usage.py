@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from appliance.engine import moves
 from appliance.engine.classes import GIB
 from appliance.engine.commands import LiveNode
 from appliance.executors.base import SandboxSpec
 from appliance.executors.fake import FakeNode, FakeSandbox
+from appliance.language import plan as plans
 from appliance.model import JobId, NodeStatus, User
-from appliance.store import usage
+from appliance.store import jobs, usage
 from appliance.store.usage import Point, Series, Share
 from tests.web.conftest import Visitor
 from tests.web.world import World, job, workflow
@@ -107,3 +110,24 @@ async def test_the_curve_is_drawn_without_a_script(visitor: Visitor, world: Worl
         box = await page.locator("#chart-1 polyline").bounding_box()
         assert box is not None and box["width"] > 200 and box["height"] > 20
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_services_stand_behind_the_start_and_say_when_they_listen(world: World) -> None:
+    user = await world.user("grace", sees_all=True)
+    images = tuple(plans.DockerImage(image=image) for image in ("x", "redis:7"))
+    plan = replace(job("build", "make"), executor=plans.Docker(images=images))
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("w", plan))
+    found = await world.job_of(pipeline, "build")
+    await world.start(found.id)
+    position = jobs.FIRST_SERVICE
+    await world.db.write(lambda tx: moves.open_node(tx, found.id, 0, "1.0", 1))
+    await world.db.write(lambda tx: jobs.set_step_message(tx, found.id, 0, position, "listens on 6379 after 0.4 s"))
+    world.write_log(found.id, position, b"Ready to accept connections\n")
+    _, body = await world.ask(user, "GET", f"/jobs/{found.number}")
+    places = [body.index(text) for text in ("Spin up environment", "Service redis:7", "listens on 6379", "Checkout code")]
+    assert places == sorted(places)
+    status, log = await world.ask(user, "GET", f"/jobs/{found.number}/0/{position}/log")
+    assert (status, log) == (200, "Ready to accept connections\n")
+    await world.finish(found.id, NodeStatus.TIMEDOUT)
+    ended = await world.db.read(lambda tx: jobs.steps_of(tx, found.id, 0))
+    assert (ended[-1].status, ended[-1].message) == ("canceled", "listens on 6379 after 0.4 s")
