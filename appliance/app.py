@@ -29,6 +29,7 @@ from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
 from appliance.engine.courier import Courier
 from appliance.engine.drafting import Drafter
+from appliance.engine.expiry import Expiry
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.recovery import recover
@@ -200,6 +201,7 @@ async def _loops(core: _Core, addresses: Addresses, host_key: str, resumed: list
                 Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
             ),
             group.create_task(_janitor(core).run()),
+            group.create_task(_expiry(core).run()),
         ]
         yield
         for task in tasks:
@@ -263,6 +265,16 @@ def _data_limits(settings: Settings) -> DataLimits:
     )
 
 
+def _expiry(core: _Core) -> Expiry:
+    return Expiry(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        workflows_last_ms=int(core.settings.number("workflows.longest_days") * 86_400_000),
+        holds_last_ms=int(core.settings.number("workflows.hold_days") * 86_400_000),
+    )
+
+
 def _janitor(core: _Core) -> Janitor:
     return Janitor(
         db=core.db,
@@ -296,7 +308,12 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
 
 
 def _drafter(core: _Core) -> Drafter:
-    return Drafter(db=core.db, box=core.box, orbs=lambda project, lock: core.orbs.source(project.org, lock))
+    return Drafter(
+        db=core.db,
+        box=core.box,
+        orbs=lambda project, lock: core.orbs.source(project.org, lock),
+        excuses_consumed=not core.settings.is_on("workflows.consumed_failures_count"),
+    )
 
 
 def _continuer(core: _Core, drafter: Drafter) -> Continuer:

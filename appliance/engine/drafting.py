@@ -18,8 +18,16 @@ LOCK_PATH = ".circleci/orbs.lock"
 
 
 class Drafter:
-    def __init__(self, *, db: Database, box: SecretBox, orbs: Callable[[Project, str | None], language.OrbSource]) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        box: SecretBox,
+        orbs: Callable[[Project, str | None], language.OrbSource],
+        excuses_consumed: bool = False,
+    ) -> None:
         self._db = db
+        self._excuses_consumed = excuses_consumed
         self._box = box
         self._orbs = orbs
         self._compiling = asyncio.Lock()  # one config at a time: the largest ones take much memory
@@ -59,6 +67,7 @@ class Drafter:
             problems=[*_problems(compiled, source), *missing, *(_left_out(plan) if plan is not None else ())],
             plan=None if missing else plan,
             key=continuations.key_of(self._box, pipeline_id),
+            excuses_consumed=self._excuses_consumed,
         )
 
 

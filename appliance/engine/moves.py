@@ -1,16 +1,19 @@
 """The transactions of the engine. Each is one function of `tx`: it reads, lets `rules` decide, and writes. None waits.
 
-Most return `Changed`: whom to wake. After any change of a job, `_follow` lets the rest of its workflow follow, so no
+Most return `Changed`: whom to wake. After any change of a job, `reruns.follow` lets the rest of its workflow follow, so no
 other code has to think about what comes next.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from appliance.engine import flags, reruns, rules, settle
+from appliance.engine import cancels, flags, reruns, rules, settle
+from appliance.engine.cancels import cancel_job as cancel_job
+from appliance.engine.cancels import cancel_open as cancel_open
+from appliance.engine.cancels import cancel_workflow as cancel_workflow
 from appliance.engine.settle import Changed as Changed
 from appliance.errors import Conflict
 from appliance.language import plan as plans
@@ -20,13 +23,11 @@ from appliance.model import (
     NodeStatus,
     PipelineId,
     PipelineState,
-    ProjectId,
     StepStatus,
     Trigger,
     TriggerKind,
     User,
     Vcs,
-    WorkflowId,
 )
 from appliance.store import approvals, continuations, jobs, people, pipelines, projects, requirements
 from appliance.store.database import Tx
@@ -85,6 +86,7 @@ class Draft:
     problems: Sequence[pipelines.Problem]
     plan: plans.Plan | None
     key: str = field(default="", repr=False)
+    excuses_consumed: bool = False  # a failure that another job requires does not fail its workflow
 
 
 def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now_ms: int) -> Changed | None:
@@ -108,6 +110,7 @@ def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now
     if is_setup:
         key, source, compiled = draft.key, draft.source, draft.compiled
         continuations.add(tx, pipeline.id, key=key, source=source, compiled=compiled, now_ms=now_ms)
+    cancels.cancel_redundant(tx, trigger, pipeline.number, changed, now_ms)
     add_workflows(tx, pipeline, draft, changed, now_ms)
     pipelines.close_trigger(tx, trigger_id, pipeline.id)
     return changed
@@ -126,11 +129,11 @@ def add_workflows(tx: Tx, pipeline: pipelines.Pipeline, draft: Draft, changed: C
         settle.tell_forge_of_errors(tx, pipeline, draft.problems, now_ms)
         return
     for workflow in draft.plan.workflows:
-        _add_workflow(tx, pipeline, workflow, changed, now_ms, is_setup=draft.plan.is_setup)
+        _add_workflow(tx, pipeline, workflow, draft, changed, now_ms)
 
 
 def _add_workflow(
-    tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, changed: Changed, now_ms: int, *, is_setup: bool
+    tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, draft: Draft, changed: Changed, now_ms: int
 ) -> None:
     trigger = pipeline.trigger
     workflow_id = pipelines.add_workflow(
@@ -140,8 +143,10 @@ def _add_workflow(
         trigger.actor,
         now_ms,
         trigger.actor_id,
-        is_setup=is_setup,
+        is_setup=draft.plan is not None and draft.plan.is_setup,
         max_auto_reruns=plan.max_auto_reruns,
+        excuses_consumed=draft.excuses_consumed,
+        may_be_redundant=cancels.may_be_redundant(tx, trigger),
     )
     changed.workflows.add(workflow_id)
     made = {
@@ -185,7 +190,7 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
     changed = settle.changed_by(tx, job)
     if job.status is JobStatus.NOT_RUNNING:
         settle.set_job(tx, job, JobStatus.RUNNING, now_ms)
-        _follow(tx, job.workflow_id, (), changed, now_ms)
+        reruns.follow(tx, job.workflow_id, (), changed, now_ms)
     return changed
 
 
@@ -239,7 +244,7 @@ def finish_node(
     if ended_as is not None and not job.status.is_done:
         # The last node to end need not be the one that has something to say.
         settle.set_job(tx, job, ended_as, now_ms, message or next((node.message for node in nodes if node.message), ""))
-        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
+        reruns.follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
@@ -257,7 +262,7 @@ def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Change
         settle.set_job(tx, job, ended_as, now_ms, message)
         if job.status is JobStatus.NOT_RUNNING:
             pipelines.set_errored(tx, job.workflow_id)
-        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
+        reruns.follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
@@ -267,9 +272,9 @@ def deny_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
     if job.status is not JobStatus.NOT_RUNNING:
         return fail_waiting_job(tx, job_id, message, now_ms)
     changed = settle.changed_by(tx, job)
-    _end_nodes(tx, job_id, NodeStatus.CANCELED, now_ms)
+    cancels.end_nodes(tx, job_id, NodeStatus.CANCELED, now_ms)
     settle.set_job(tx, job, JobStatus.UNAUTHORIZED, now_ms, message)
-    _follow(tx, job.workflow_id, [job_id], changed, now_ms)
+    reruns.follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
 
 
@@ -280,34 +285,6 @@ def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
         return None
     jobs.set_message(tx, job_id, message)
     return settle.changed_by(tx, job)
-
-
-def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int) -> Changed:
-    """Cancel every job that has not ended. A workflow that has ended stays as it is. Raises NotFound."""
-    workflow = pipelines.workflow(tx, workflow_id)
-    project_id, _ = pipelines.origin_of(tx, workflow.pipeline_id)
-    changed = Changed(project=project_id, pipeline=workflow.pipeline_id, workflows={workflow_id})
-    if workflow.status.is_done:
-        return changed
-    pipelines.set_canceled_by(tx, workflow_id, who)
-    for job in jobs.of_workflow(tx, workflow_id):
-        _cancel(tx, job, who, changed, now_ms)
-    _follow(tx, workflow_id, (), changed, now_ms)
-    return changed
-
-
-def cancel_open(tx: Tx, project_id: ProjectId, who: str, now_ms: int) -> list[Changed]:
-    """Cancel every workflow of a project that has not ended."""
-    return [cancel_workflow(tx, one, who, now_ms) for one in pipelines.open_workflows_of(tx, project_id)]
-
-
-def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int) -> Changed:
-    """Cancel one job that has not ended, an approval too; what requires it follows. Raises NotFound."""
-    job = jobs.by_id(tx, job_id)
-    changed = settle.changed_by(tx, job)
-    if _cancel(tx, job, who, changed, now_ms, f"canceled by {who}"):
-        _follow(tx, job.workflow_id, [job_id], changed, now_ms)
-    return changed
 
 
 def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:
@@ -332,35 +309,5 @@ def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:
     )
     approvals.add(tx, approval)
     settle.set_job(tx, job, JobStatus.SUCCESS, now_ms)
-    _follow(tx, job.workflow_id, [job_id], changed, now_ms)
+    reruns.follow(tx, job.workflow_id, [job_id], changed, now_ms)
     return changed
-
-
-def _cancel(tx: Tx, job: jobs.Job, who: str, changed: Changed, now_ms: int, message: str = "") -> bool:
-    """The rows say canceled at once; the runner sees it and ends what still moves. False when the job has ended."""
-    if job.status.is_done:
-        return False
-    changed.jobs.add(job.id)
-    changed.canceled.add(job.id)
-    _end_nodes(tx, job.id, NodeStatus.CANCELED, now_ms)
-    jobs.set_canceled_by(tx, job.id, who)
-    settle.set_job(tx, job, JobStatus.CANCELED, now_ms, message)
-    return True
-
-
-def _end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
-    for node in jobs.nodes_of(tx, job_id):
-        if jobs.end_node(tx, job_id, node.index, status, "", now_ms):
-            jobs.end_open_steps(tx, job_id, node.index, StepStatus(status.value), now_ms)
-
-
-def _follow(tx: Tx, workflow_id: WorkflowId, ended: Iterable[JobId], changed: Changed, now_ms: int) -> None:
-    """Let the rest of the workflow follow from a change; `ended` names the jobs that ended by it.
-
-    A workflow that failed by it may be run again at once, as its config says.
-    """
-    settle.settle(tx, workflow_id, ended, changed, now_ms)
-    while changed.failed:
-        again = reruns.automatic(tx, changed.failed.pop(), now_ms)
-        if again is not None:
-            changed.add(again.changed)

@@ -88,6 +88,18 @@ def automatic(tx: Tx, workflow_id: WorkflowId, now_ms: int) -> Rerun | None:
     return _copy(tx, new, rows, wanted, wish, None)
 
 
+def follow(tx: Tx, workflow_id: WorkflowId, ended: Iterable[JobId], changed: Changed, now_ms: int) -> None:
+    """Let the rest of a workflow follow from a change; `ended` names the jobs that ended by it.
+
+    A workflow that failed by it may be run again at once, as its config says.
+    """
+    settle.settle(tx, workflow_id, ended, changed, now_ms)
+    while changed.failed:
+        again = automatic(tx, changed.failed.pop(), now_ms)
+        if again is not None:
+            changed.add(again.changed)
+
+
 def _check_state(tx: Tx, workflow: pipelines.Workflow, wish: Wish, now_ms: int) -> None:
     """Whether the workflow may be run again now. Raises Conflict, Refused."""
     project_id, created_at_ms = pipelines.origin_of(tx, workflow.pipeline_id)

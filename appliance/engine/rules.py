@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from appliance.language.plan import JobType, Run, Step, When
-from appliance.model import JobStatus, NodeStatus, StepStatus, WorkflowStatus
+from appliance.model import JobStatus, NodeStatus, StepStatus, TriggerKind, WorkflowStatus
 
 
 def is_met(statuses: Collection[str], ended: JobStatus) -> bool:
@@ -62,6 +62,15 @@ def workflow_status(jobs: Collection[JobStatus], *, is_canceled: bool, is_errore
     if statuses == {JobStatus.NOT_RUN}:
         return WorkflowStatus.NOT_RUN
     return WorkflowStatus.SUCCESS
+
+
+def may_be_redundant(kind: TriggerKind, *, is_default_branch: bool, autocancel: bool) -> bool:
+    """Whether a push or a call of the API outruns what still runs for older ones of its branch (spec 4.4).
+
+    What may outrun may be outrun: workflows of the default branch, of schedules, and those that began while the
+    project did not want it are left alone, like reruns.
+    """
+    return autocancel and not is_default_branch and kind in (TriggerKind.WEBHOOK, TriggerKind.API)
 
 
 def is_rerun_from_failed(status: JobStatus) -> bool:

@@ -1,0 +1,91 @@
+"""The transactions that cancel: by a person, by a newer pipeline of the branch, by the clock (spec 4.2, 4.4, 4.6).
+
+The rows say canceled at once, of nodes that wait as of those that run: nothing can start after it. The runner of a node
+that runs sees it and stops what still moves.
+"""
+
+from __future__ import annotations
+
+from appliance.engine import reruns, rules, settle
+from appliance.engine.settle import Changed
+from appliance.model import JobId, JobStatus, NodeStatus, ProjectId, StepStatus, Trigger, WorkflowId
+from appliance.store import jobs, pipelines, projects, redundancy
+from appliance.store.database import Tx
+
+_MOST = 100  # ended by the clock in one transaction; the next follows
+
+
+def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int, message: str = "") -> Changed:
+    """Cancel every job that has not ended. A workflow that has ended stays as it is. Raises NotFound."""
+    workflow = pipelines.workflow(tx, workflow_id)
+    project_id, _ = pipelines.origin_of(tx, workflow.pipeline_id)
+    changed = Changed(project=project_id, pipeline=workflow.pipeline_id, workflows={workflow_id})
+    if workflow.status.is_done:
+        return changed
+    pipelines.set_canceled_by(tx, workflow_id, who)
+    for job in jobs.of_workflow(tx, workflow_id):
+        _cancel(tx, job, who, changed, now_ms, message)
+    reruns.follow(tx, workflow_id, (), changed, now_ms)
+    return changed
+
+
+def cancel_open(tx: Tx, project_id: ProjectId, who: str, now_ms: int) -> list[Changed]:
+    """Cancel every workflow of a project that has not ended."""
+    return [cancel_workflow(tx, one, who, now_ms) for one in pipelines.open_workflows_of(tx, project_id)]
+
+
+def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int, message: str = "") -> Changed:
+    """Cancel one job that has not ended, an approval too; what requires it follows. Raises NotFound."""
+    job = jobs.by_id(tx, job_id)
+    changed = settle.changed_by(tx, job)
+    if _cancel(tx, job, who, changed, now_ms, message or f"canceled by {who}"):
+        reruns.follow(tx, job.workflow_id, [job_id], changed, now_ms)
+    return changed
+
+
+def may_be_redundant(tx: Tx, trigger: Trigger) -> bool:
+    """Whether what this starts may be canceled by a newer pipeline of its branch, and cancels older ones itself."""
+    return rules.may_be_redundant(
+        trigger.kind,
+        is_default_branch=trigger.branch == projects.by_id(tx, trigger.project_id).default_branch,
+        autocancel=projects.flags(tx, trigger.project_id).autocancel_builds,
+    )
+
+
+def cancel_redundant(tx: Tx, trigger: Trigger, number: int, changed: Changed, now_ms: int) -> None:
+    """Cancel what still runs for older pipelines of a branch, when pipeline `number` begins on it (spec 4.4)."""
+    if trigger.branch is None or not may_be_redundant(tx, trigger):
+        return
+    for workflow_id in redundancy.older(tx, trigger.project_id, trigger.branch, number):
+        message = f"redundant: pipeline {number} is newer on {trigger.branch}"
+        changed.add(cancel_workflow(tx, workflow_id, "auto-cancel", now_ms, message))
+
+
+def expire(tx: Tx, workflows_before_ms: int, holds_before_ms: int, now_ms: int) -> list[Changed]:
+    """Cancel workflows and waiting approvals that began before these times; a limited number, so call it again."""
+    found = [
+        cancel_workflow(tx, workflow_id, "the clock", now_ms, "canceled: its workflow has not ended for too long")
+        for workflow_id in redundancy.open_since(tx, workflows_before_ms, _MOST)
+    ]
+    for job_id in redundancy.on_hold_since(tx, holds_before_ms, _MOST):
+        found.append(cancel_job(tx, job_id, "the clock", now_ms, "canceled: nobody has approved it for too long"))
+    return found
+
+
+def _cancel(tx: Tx, job: jobs.Job, who: str, changed: Changed, now_ms: int, message: str) -> bool:
+    """False when the job has ended."""
+    if job.status.is_done:
+        return False
+    changed.jobs.add(job.id)
+    changed.canceled.add(job.id)
+    end_nodes(tx, job.id, NodeStatus.CANCELED, now_ms)
+    jobs.set_canceled_by(tx, job.id, who)
+    settle.set_job(tx, job, JobStatus.CANCELED, now_ms, message)
+    return True
+
+
+def end_nodes(tx: Tx, job_id: JobId, status: NodeStatus, now_ms: int) -> None:
+    """End the nodes of a job that have not ended, with their steps."""
+    for node in jobs.nodes_of(tx, job_id):
+        if jobs.end_node(tx, job_id, node.index, status, "", now_ms):
+            jobs.end_open_steps(tx, job_id, node.index, StepStatus(status.value), now_ms)

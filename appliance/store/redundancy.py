@@ -1,0 +1,33 @@
+"""Workflows and approvals that nobody waits for any more: outrun by a newer pipeline, or forgotten."""
+
+from __future__ import annotations
+
+from appliance.model import JobId, ProjectId, WorkflowId
+from appliance.store.database import Tx
+
+# Through the open workflows of the appliance, of which there are few, not through all pipelines of the branch.
+OLDER = (
+    "SELECT workflows.id FROM workflows CROSS JOIN pipelines ON pipelines.id = workflows.pipeline_id"
+    " WHERE workflows.stopped_at_ms IS NULL AND workflows.may_be_redundant = 1 AND pipelines.project_id = :project"
+    " AND pipelines.branch = :branch AND pipelines.number < :number ORDER BY workflows.created_at_ms"
+)
+OPEN_SINCE = (
+    "SELECT id FROM workflows WHERE stopped_at_ms IS NULL AND created_at_ms < :before ORDER BY created_at_ms LIMIT :most"
+)
+ON_HOLD_SINCE = "SELECT id FROM jobs WHERE status = 'on_hold' AND queued_at_ms < :before ORDER BY queued_at_ms LIMIT :most"
+
+
+def older(tx: Tx, project_id: ProjectId, branch: str, number: int) -> list[WorkflowId]:
+    """What runs for pipelines of a branch before `number`, and began while the project cancels such workflows."""
+    rows = tx.execute(OLDER, {"project": project_id, "branch": branch, "number": number})
+    return [WorkflowId(row["id"]) for row in rows]
+
+
+def open_since(tx: Tx, before_ms: int, most: int) -> list[WorkflowId]:
+    """Workflows that began before a time and have not ended, oldest first."""
+    return [WorkflowId(row["id"]) for row in tx.execute(OPEN_SINCE, {"before": before_ms, "most": most})]
+
+
+def on_hold_since(tx: Tx, before_ms: int, most: int) -> list[JobId]:
+    """Approvals that have been waiting since before a time, the longest first."""
+    return [JobId(row["id"]) for row in tx.execute(ON_HOLD_SINCE, {"before": before_ms, "most": most})]
