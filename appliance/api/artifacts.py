@@ -1,7 +1,8 @@
 """`/project/{slug}/{number}/artifacts` (spec 6.2), and the files themselves under the URLs that it gives (spec 2.3).
 
 An artifact is whatever a job made, and comes from our own origin. So it is shown in a sandbox: without scripts, forms or
-anything from elsewhere, of an origin of its own. What a browser could not show like that is downloaded.
+anything from elsewhere, of an origin of its own. What a browser could not show like that is downloaded. HTML that a person
+opens goes on to `views`, where what lies beside it is shown as well.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from appliance.api.auth import user_of
+from appliance.api.auth import session_of, user_of
 from appliance.api.jobs import job_for, job_of_project
 from appliance.api.parts import Parts, parts_of
 from appliance.api.projects import wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
+from appliance.api.views import view_path
 from appliance.api.wire import listing, page_mark, page_token
 from appliance.blobs import Blobs
 from appliance.errors import NotFound
@@ -36,7 +38,11 @@ _AS_TEXT = frozenset(
 
 def artifact_path(artifact: Artifact) -> str:
     """Where an artifact is on our web site."""
-    return f"/output/job/{artifact.job_id}/artifacts/{artifact.index}/{quote(artifact.path)}"
+    return path_of(artifact.job_id, artifact.index, artifact.path)
+
+
+def path_of(job_id: JobId, index: int, path: str) -> str:
+    return f"/output/job/{job_id}/artifacts/{index}/{quote(path)}"
 
 
 def _wire(parts: Parts, artifact: Artifact) -> dict[str, Any]:
@@ -66,6 +72,9 @@ async def download(request: web.Request) -> web.StreamResponse:
         return artifacts.find(tx, job_for(tx, user, job_id).id, index, path)
 
     artifact = await parts.db.read(read)
+    if session_of(request) is not None and headers_of(artifact.path)["Content-Type"].startswith("text/html"):
+        # A person with a browser: there it is a page that may have styles and scripts beside it.
+        return web.Response(status=302, headers={"Location": view_path(parts, job_id, index, path)})
     blob = parts.blobs.path(Blobs.ARTIFACTS, artifact.id)
     if not blob.exists():
         raise NotFound("Artifact not found.")

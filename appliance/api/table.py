@@ -9,6 +9,7 @@ from appliance.api import (
     checkout_keys,
     contexts,
     continuations,
+    coverage,
     docker_layers,
     envvars,
     health,
@@ -23,6 +24,7 @@ from appliance.api import (
     projects,
     tests,
     triggers,
+    views,
     workflows,
 )
 from appliance.api.routes import Route
@@ -48,5 +50,7 @@ ROUTES: tuple[Route, ...] = (
     *jobs.ROUTES,
     *tests.ROUTES,
     *artifacts.ROUTES,
+    *views.ROUTES,
+    *coverage.ROUTES,
     *caches.ROUTES,
 )

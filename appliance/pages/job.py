@@ -18,10 +18,10 @@ from appliance.errors import NotFound
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, Project, StepStatus, User
 from appliance.pages import curve
-from appliance.pages.links import job_path, pipeline_path, pipelines_path, project_path
+from appliance.pages.links import artifacts_path, job_path, pipeline_path, pipelines_path, project_path
+from appliance.pages.outputs import Covered, Tree, coverage_of, tree_of
 from appliance.pages.render import back_to, page
 from appliance.store import artifacts, jobs, overview, pipelines, projects, results, usage
-from appliance.store.artifacts import Artifact
 from appliance.store.database import Tx
 from appliance.store.jobs import Job, Node, Step, Visit
 from appliance.store.overview import JobChip, Line
@@ -29,7 +29,7 @@ from appliance.store.pipelines import Workflow
 from appliance.store.results import Result, Verdict
 from appliance.store.usage import Series
 
-_MOST_FAILED, _MOST_ARTIFACTS = 50, 500  # the API gives all
+_MOST_FAILED = 50  # the API gives all
 
 _LONGEST_COMMAND = 20_000
 
@@ -58,8 +58,9 @@ class Found:
     siblings: Sequence[JobChip]
     test_counts: Mapping[Verdict, int]
     failed_tests: Sequence[Result]
-    artifacts: Sequence[Artifact]
+    artifacts: Sequence[tuple[int, Tree]]
     artifact_count: int
+    coverage: Covered | None
     series: Series | None
 
 
@@ -82,6 +83,7 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
     if index >= max(len(nodes), 1):
         raise NotFound("There is no such node.")
     workflow = pipelines.workflow(tx, job.workflow_id)
+    project = projects.by_id(tx, job.project_id)
     return Found(
         job=job,
         plan=jobs.plan_of(tx, job.id),
@@ -90,12 +92,13 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
         visits=jobs.visits_of(tx, job.id),
         workflow=workflow,
         line=overview.line(tx, workflow.pipeline_id),
-        project=projects.by_id(tx, job.project_id),
+        project=project,
         siblings=overview.job_chips(tx, [workflow.id])[workflow.id],
         test_counts=results.counts(tx, job.id),
         failed_tests=results.failed(tx, job.id, _MOST_FAILED),
-        artifacts=artifacts.of_job(tx, job.id, _MOST_ARTIFACTS),
+        artifacts=tree_of(tx, job.id),
         artifact_count=artifacts.count(tx, job.id),
+        coverage=coverage_of(tx, job, project),
         series=usage.of_node(tx, job.id, index),
     )
 
@@ -121,6 +124,7 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "tests": results.summary(found.test_counts) if found.test_counts else "",
         "failed_count": sum(found.test_counts.get(verdict, 0) for verdict in (Verdict.FAILURE, Verdict.ERROR)),
         "artifact_path": artifact_path,
+        "artifacts_path": artifacts_path(number, index),
         "topics": f"job:{job.id}",
         "path": job_path(number, index),
         "node_path": lambda other: job_path(number, other),

@@ -33,3 +33,7 @@ def job_path(number: int, index: int = 0) -> str:
 
 def caches_path(project: Project, prefix: str = "") -> str:
     return f"/projects/{quote(project.slug)}/caches" + (f"?prefix={quote(prefix, safe='')}" if prefix else "")
+
+
+def artifacts_path(number: int, index: int, folder: str = "") -> str:
+    return f"/jobs/{number}/artifacts?node={index}" + (f"&in={quote(folder, safe='')}" if folder else "")

@@ -19,7 +19,8 @@ from appliance.pages.graph import Drawing, draw
 from appliance.pages.links import pipeline_path, pipelines_path, project_path
 from appliance.pages.pipelines import overall_status
 from appliance.pages.render import back_to, page
-from appliance.store import continuations, jobs, overview, pipelines, projects
+from appliance.store import continuations, coverage, jobs, overview, pipelines, projects
+from appliance.store.coverage import Coverage
 from appliance.store.database import Tx
 from appliance.store.overview import Chip, Line
 from appliance.store.pipelines import Pipeline
@@ -45,14 +46,16 @@ class Drawn:
 async def show(request: web.Request) -> web.Response:
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
 
-    def read(tx: Tx) -> tuple[Line, Mapping[str, str], list[Drawn]]:
+    def read(tx: Tx) -> tuple[Line, Mapping[str, str], list[Drawn], Mapping[JobId, Coverage]]:
         line = overview.line_by_number(tx, project.id, number)
         chips = overview.chips(tx, [line.id])[line.id]
         found = overview.job_chips(tx, [chip.id for chip in chips])
-        return line, _texts(tx, pipelines.pipeline(tx, line.id)), [Drawn(chip, draw(found[chip.id])) for chip in chips]
+        covered = coverage.of_jobs(tx, [job.id for chip in chips for job in found[chip.id]])
+        drawn = [Drawn(chip, draw(found[chip.id])) for chip in chips]
+        return line, _texts(tx, pipelines.pipeline(tx, line.id)), drawn, covered
 
-    line, texts, workflows = await parts.db.read(read)
-    return await page(request, "pipeline.html", _values(project, line, texts, workflows))
+    line, texts, workflows, covered = await parts.db.read(read)
+    return await page(request, "pipeline.html", {**_values(project, line, texts, workflows), "covered": covered})
 
 
 def _texts(tx: Tx, pipeline: Pipeline) -> dict[str, str]:

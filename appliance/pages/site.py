@@ -8,7 +8,7 @@ from appliance.api import table
 from appliance.api.parts import Parts
 from appliance.api.routes import Route
 from appliance.api.server import make_app
-from appliance.pages import badge, caches, contexts, job, login, pipeline, pipelines, project, settings, static
+from appliance.pages import badge, caches, contexts, job, login, outputs, pipeline, pipelines, project, settings, static
 from appliance.pages.assets import load_static, web_folder
 from appliance.pages.render import ENVIRONMENT, error_page, make_environment
 
@@ -19,6 +19,7 @@ ROUTES: tuple[Route, ...] = (
     *pipeline.ROUTES,
     *job.ROUTES,
     *caches.ROUTES,
+    *outputs.ROUTES,
     *project.ROUTES,
     *settings.ROUTES,
     *contexts.ROUTES,

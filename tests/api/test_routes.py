@@ -26,6 +26,7 @@ OPEN = {
     ("GET", "/login"),
     ("POST", "/login"),
     ("GET", "/static/{version}/{name}"),
+    ("GET", "/output/view/{ticket}/{node:[0-9]{1,6}}/{path:.+}"),
     ("GET", "/favicon.ico"),
     *((route.method, route.path) for route in oidc.ROUTES if ".well-known" in route.path),
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}.svg"),
@@ -81,6 +82,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "context": ids["context"],
         "restriction": ids["restriction"],
         "cache": "0" * 32,
+        "ticket": "AAAA",
         "org": organization_id("acme"),
         "project": ids["project"],
     }
