@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,8 @@ from appliance.api.routes import SLUG, Policy, Route
 from appliance.api.wire import answer, json_body, listing, message, time_of
 from appliance.errors import BadRequest
 from appliance.store import keys
+
+log = logging.getLogger(__name__)
 
 _FINGERPRINT = "{fingerprint:[^{}]{1,200}}"  # SHA256's base64 may hold a slash
 
@@ -36,6 +39,7 @@ async def create(request: web.Request) -> web.Response:
     owner = user.id if kind == "user-key" else None
     now_ms = parts.clock.now_ms()
     key = await parts.db.write(lambda tx: keys.add_checkout_key(tx, parts.box, project.id, pair, now_ms, owner))
+    log.info("checkout key made", extra={"project": project.name, "key": key.fingerprint, "kind": kind, "user": user.name})
     return answer(_wire(key, "md5"), 201)
 
 

@@ -19,6 +19,8 @@ from appliance.steps import keys
 from appliance.steps.base import NodeView, Outcome
 from appliance.steps.inside import QUIET_S, waiting
 
+_NO_KEY = "the checkout key could not be written"
+
 # Written to a new name and moved: a checkout that already reads the file (we were restarted) keeps its own.
 _RECEIVE = (
     keys.WORDS
@@ -29,10 +31,10 @@ umask 077
 known=$(block)
 key=$(block)
 if [ -n "$key" ] && command -v git >/dev/null 2>&1 && command -v ssh >/dev/null 2>&1; then
-    prepare "$known" && keep id_rsa "$key" || echo "the checkout key could not be written"
+    prepare "$known" && keep id_rsa "$key" || echo "NO_KEY"
 fi
 cat > "$file.new" && mv "$file.new" "$file" && echo received
-"""
+""".replace("NO_KEY", _NO_KEY)
 )
 
 _CHECKOUT = r"""
@@ -123,6 +125,9 @@ async def _send(node: NodeView, file: str) -> str:
         await process.kill()
     if code or "received" not in answer:
         return f"could not send the code into the sandbox: {answer.strip()[-500:] or 'no answer'}"
+    if _NO_KEY in answer:
+        trouble = answer.removeprefix("git").replace("received", "").strip()
+        await node.say(f"{trouble[-500:]}\ngit cannot fetch or push in later steps\n")
     return ""
 
 

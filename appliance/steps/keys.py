@@ -29,18 +29,25 @@ prepare() { # $1 = lines of known_hosts
     umask 077
     ssh=$HOME/.ssh
     [ -d "$ssh" ] || mkdir -p "$ssh" || return 1
-    [ -z "$(tail -c 1 "$ssh/known_hosts" 2>/dev/null)" ] || echo >>"$ssh/known_hosts"
-    printf '%s\n' "$1" | while IFS= read -r line; do
-        [ -z "$line" ] || grep -qsxF -e "$line" "$ssh/known_hosts" || printf '%s\n' "$line" >>"$ssh/known_hosts"
-    done
+    if [ -e "$ssh/known_hosts" ]; then
+        [ -z "$(tail -c 1 "$ssh/known_hosts")" ] || echo >>"$ssh/known_hosts"
+        printf '%s\n' "$1" | while IFS= read -r line; do
+            grep -qxF -e "$line" "$ssh/known_hosts" || printf '%s\n' "$line" >>"$ssh/known_hosts"
+        done
+    else
+        printf '%s\n' "$1" >"$ssh/known_hosts"
+    fi
     real='~'
     name=$(id -un 2>/dev/null) && eval "real=~$name"
     [ "$real" != "$HOME" ] || return 0
-    grep -qsF "UserKnownHostsFile \"$ssh/known_hosts\"" "$ssh/config" || {
+    [ -e "$ssh/config" ] && grep -qF "UserKnownHostsFile \"$ssh/known_hosts\"" "$ssh/config" || {
         printf 'Host *\n    UserKnownHostsFile "%s"\n    IdentityFile "%s"\n' "$ssh/known_hosts" "$ssh/id_rsa"
     } >>"$ssh/config"
-    git config --global core.sshCommand >/dev/null 2>&1 ||
+    if [ ! -e "$HOME/.gitconfig" ]; then
+        printf '[core]\n\tsshCommand = ssh -F \\"$HOME/.ssh/config\\"\n' >"$HOME/.gitconfig"
+    elif ! git config --global core.sshCommand >/dev/null 2>&1; then
         git config --global core.sshCommand 'ssh -F "$HOME/.ssh/config"' 2>/dev/null || :
+    fi
 }
 keep() { # $1 = name, $2 = private key: there whole or not at all
     printf '%s\n' "$2" >"$ssh/$1.new" && mv -f "$ssh/$1.new" "$ssh/$1"

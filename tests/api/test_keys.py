@@ -8,7 +8,8 @@ import aiohttp
 from yarl import URL
 
 from appliance import ssh_keys
-from appliance.store import keys
+from appliance.model import ProjectFlags
+from appliance.store import keys, projects
 from tests.web.world import World
 
 PATH = "/project/circleci/acme/app/checkout-key"
@@ -68,3 +69,23 @@ async def test_additional_keys_go_in_and_never_come_out(world: World) -> None:
     assert (await world.ask(ada, "DELETE", path, json=wrong))[0] == 404
     assert (await world.ask(ada, "DELETE", path, json={**wrong, "hostname": "git.example"}))[0] == 200
     assert await world.db.read(lambda tx: keys.additional_keys(tx, project.id)) == []
+
+
+async def test_only_admins_change_keys_where_the_project_says_so(world: World) -> None:
+    ada, boss = await world.user("ada"), await world.user("boss", is_admin=True)
+    project = await world.project("acme/app", members=[ada])
+    _, made = await world.json(ada, "POST", PATH, json={"type": "deploy-key"})
+    flags = ProjectFlags(write_settings_requires_admin=True)
+    await world.db.write(lambda tx: projects.set_flags(tx, project.id, flags))
+    path, private = "/api/v1.1/project/circleci/acme/app/ssh-key", ssh_keys.generate("x").private
+    one = f"{PATH}/{made['fingerprint']}"
+    for user, refused in ((ada, True), (boss, False)):
+        assert (await world.json(user, "GET", one))[0] == 200
+        for method, where, body in (
+            ("POST", f"/api/v2{PATH}", {"type": "user-key"}),
+            ("POST", path, {"private_key": private}),
+            ("DELETE", path, {"fingerprint": ssh_keys.read(private).md5}),
+            ("DELETE", f"/api/v2{one}", None),
+        ):
+            status, said = await world.ask(user, method, where, json=body)
+            assert (status == 403) is refused, said

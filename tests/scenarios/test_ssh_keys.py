@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from appliance.store import keys, projects
 from appliance.store.database import Tx
 from tests.engine_fixture import Engine
 from tests.openssh import GitServer, git_server
-from tests.whole import ON_THIS_HOST, Place, house
+from tests.whole import ON_THIS_HOST, Place, house, until
 
 CONFIG = """
 version: 2.1
@@ -196,6 +197,57 @@ async def test_an_additional_key_brings_a_submodule_from_another_server(tmp_path
         changes = {**ON_THIS_HOST, "git.known_hosts": (server.known_host(),)}
         async with house(tmp_path, changes) as (place, _):
             await with_a_submodule(place, server, "127.0.0.1")
+
+
+WAIT = "until [ -e ~/go ]; do sleep 0.05; done; [ $(ssh-add -l | wc -l) = 1 ]"
+
+
+async def test_a_shell_in_the_job_and_steps_of_any_shell_have_the_agent(tmp_path: Path) -> None:
+    async with house(tmp_path, ON_THIS_HOST) as (place, appliance):
+        pair = ssh_keys.generate("x")
+        give(place, pair, "git.example")
+        plain = "run: {shell: /bin/sh, command: 'ssh-add -l | cut -d\" \" -f2'}"
+        await place.commit({".circleci/config.yml": config("add_ssh_keys", plain, run(WAIT))})
+        await place.push()
+        options = [
+            "-F",
+            "none",
+            "-i",
+            str(place.key),
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ]
+        argv = ["ssh", *options, "-p", str(appliance.ssh_port), "1@127.0.0.1", "ssh-add -l && touch ~/go"]
+
+        async def look() -> str | None:
+            seen = place.seen()
+            if seen is None or "build" not in seen.logs or seen.logs["build"].count(pair.sha256) < 1:
+                return None
+            process = await asyncio.create_subprocess_exec(*argv, stdout=-1, stderr=-1, stdin=asyncio.subprocess.DEVNULL)
+            said, _ = await process.communicate()
+            return said.decode() if process.returncode == 0 else None
+
+        assert pair.sha256 in await until(look)
+        assert (await place.ended()).statuses == {"build": "success"}
+
+
+@pytest.mark.docker
+async def test_a_user_without_a_home_is_told_that_there_is_no_key(tmp_path: Path, docker_engine: Engine) -> None:
+    changes: dict[str, Value] = {
+        "docker.enabled": True,
+        "docker.url": docker_engine.url,
+        "images": {"test/debian": "rondo-test/debian"},
+    }
+    async with house(tmp_path, changes) as (place, _):
+        steps = config("checkout").replace("image: test/debian", "image: test/debian, user: '54321'")
+        steps = steps.replace("    steps:", "    working_directory: /tmp/here\n    steps:")
+        await place.commit({".circleci/config.yml": steps})
+        await place.push()
+        seen = await place.ended()
+        assert seen.statuses == {"build": "success"}, seen.logs
+        assert "the checkout key could not be written\ngit cannot fetch" in seen.logs["build"]
 
 
 @pytest.mark.docker
