@@ -194,6 +194,7 @@ tests_split() {
 tests_run() {
     read_flags "$@"
     [ -n "$command" ] || die 'tests run needs --command'
+    failed=$state/task/circle-test-results/failed
     selected=$(split) || exit 1
     if [ -z "$selected" ]; then
         # Not even without input: "xargs pytest" would then run all tests there are.
@@ -213,7 +214,7 @@ tests_run() {
 
 read_flags() {
     mine=${CIRCLE_NODE_INDEX:-0} total=${CIRCLE_NODE_TOTAL:-1} by=name type=autodetect default=0s
-    counts='' timings=$state/task/circle-test-results/results.json file='' command='' verbose=''
+    failed='' counts='' timings=$state/task/circle-test-results/results.json file='' command='' verbose=''
     while [ $# -gt 0 ]; do
         case $1 in
         --show-counts | --verbose | -v) flag=$1 value=true ;;
@@ -262,9 +263,30 @@ split() { # The names of this node, one a line
     *) names=$(one_a_line <"$file") || die "cannot read $file" ;;
     esac
     [ -n "$names" ] || { tell_counts ''; return 0; }
+    [ ! -r "$failed" ] || keep_failed
     if [ "$by" = name ]; then picked=$(printf '%s\n' "$names" | by_turns); else picked=$(by_weight) || exit 1; fi
     tell_counts "$picked"
     [ -z "$picked" ] || printf '%s\n' "$picked"
+}
+
+keep_failed() { # Only the names of which a test failed. Every node keeps the same ones, and then takes its share.
+    kept=$(
+        printf '%s\n' "$names" | here=$PWD/ LC_ALL=C awk '
+        function place(name) {
+            if (substr(name, 1, length(ENVIRON["here"])) == ENVIRON["here"]) name = substr(name, length(ENVIRON["here"]) + 1)
+            while (substr(name, 1, 2) == "./") name = substr(name, 3)
+            return name
+        }
+        part == 1 { is_bad[place($0)]; next }
+        place($0) in is_bad' part=1 "$failed" part=2 -
+    )
+    if [ -n "$kept" ]; then
+        say "Rerun of failed tests: $(printf '%s\n' "$kept" | wc -l | tr -d ' ') of $(printf '%s\n' "$names" | wc -l | tr -d ' ')"
+        names=$kept
+    else
+        # Better all than none: a job that runs nothing would be green.
+        say 'None of these names is the file or the class of a test that failed: all are run'
+    fi
 }
 
 tell_counts() {

@@ -25,6 +25,7 @@ _MOST_WARNINGS = 20
 _CHUNK = 1 << 16
 _ROWS = 2000  # in one transaction: others wait for the writer meanwhile
 _TIMINGS = "circle-test-results/results.json"
+_FAILED = "circle-test-results/failed"
 
 
 @dataclass
@@ -136,6 +137,15 @@ async def deliver_timings(node: NodeView) -> None:
     if earlier is not None:
         tests = await data.db.read(lambda tx: results.all_of(tx, earlier))
         await node.sandbox.put(_TIMINGS, _as_json(tests))
+
+
+async def deliver_failed_tests(node: NodeView) -> None:
+    """Tell the job, where it is to run only the tests that failed, which those are: a name a line (spec 2.5)."""
+    job_id = node.data.job_id
+    names = await node.data.db.read(lambda tx: results.names_to_rerun(tx, job_id, MOST_TESTS))
+    if names:
+        text = "".join(f"{name}\n" for name in names if "\n" not in name)
+        await node.sandbox.put(_FAILED, text.encode("utf-8", "replace"))
 
 
 def _as_json(tests: list[Result]) -> bytes:

@@ -14,6 +14,7 @@ async def perform(step: plans.Run, node: NodeView) -> Outcome:
         return SUCCESS
     if results.wants_timings(step):
         await results.deliver_timings(node)
+        await results.deliver_failed_tests(node)
     command = Command(
         id=node.command_id,
         script=step.command,

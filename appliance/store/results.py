@@ -88,6 +88,17 @@ def failed(tx: Tx, job_id: JobId, limit: int) -> list[Result]:
     return [_result(row) for row in rows]
 
 
+def names_to_rerun(tx: Tx, job_id: JobId, limit: int) -> list[str]:
+    """Files and classes with a test that failed in the job of which this one is to run only those; else none."""
+    rows = tx.execute(
+        "SELECT DISTINCT name.value AS name FROM jobs JOIN test_results ON test_results.job_id = jobs.failed_tests_of,"
+        " json_each(json_array(test_results.file, test_results.classname)) AS name"
+        " WHERE jobs.id = :job AND test_results.result IN ('failure', 'error') AND name.value <> '' ORDER BY 1 LIMIT :limit",
+        {"job": job_id, "limit": limit},
+    )
+    return [row["name"] for row in rows]
+
+
 def counts(tx: Tx, job_id: JobId) -> Mapping[Verdict, int]:
     """How many tests of a job ended how; empty when none were stored."""
     rows = tx.execute("SELECT result, count(*) AS n FROM test_results WHERE job_id = :job GROUP BY result", {"job": job_id})

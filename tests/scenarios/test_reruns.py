@@ -152,3 +152,53 @@ async def test_what_a_rerun_can_not_be_is_answered_as_an_error(tmp_path: Path) -
         assert (await client.post("/workflow/7c3d0a56-52d5-41c8-9a0c-8f4b0f9e8f11/rerun"))[0] == 404
         status, answer = await client.post(f"/workflow/{first}/rerun", {"jobs": [job], "sparse_tree": None})
         assert status == 202 and await client.ended(answer["workflow_id"]) == "success"
+
+
+TESTS = """
+version: 2.1
+jobs:
+  test:
+    EXECUTOR
+    parallelism: 2
+    steps:
+      - checkout
+      - run: cat names | circleci tests run --command="xargs -n1 sh run.sh"
+      - store_test_results: {path: out}
+workflows:
+  w: {jobs: [test]}
+"""
+RUN = """
+mkdir -p out; echo "ran $1"
+case $1 in b.js | e.js) mkdir "MARKS/$1" 2>/dev/null && verdict="<failure/>" ;; esac
+echo "<testsuite><testcase name='t' file='$1' time='1'>$verdict</testcase></testsuite>" > "out/$1.xml"
+[ -z "$verdict" ]
+"""
+
+
+async def test_only_the_tests_that_failed_run_again_shared_among_the_nodes(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    files = {
+        ".circleci/config.yml": TESTS.replace("EXECUTOR", EXECUTOR),
+        "names": "a.js b.js c.js d.js e.js f.js",
+        "run.sh": RUN.replace("MARKS", str(marks)),
+    }
+    async with house(tmp_path, ON_THIS_HOST) as (place, appliance), client_of(place, appliance) as client:
+        await place.commit(files)
+        await place.push()
+        await place.ended()
+        first = await first_workflow(client)
+        assert await client.ended(first) == "failed"
+        job = (await client.jobs(first))["test"]
+        status, answer = await client.post(f"/workflow/{first}/rerun", {"jobs": [job["id"]], "failed_tests": True})
+        assert status == 202, answer
+        second = answer["workflow_id"]
+        assert await client.ended(second) == "success"
+        number = (await client.jobs(second))["test"]["job_number"]
+        tests = await client.get(f"/project/circleci/acme/app/{number}/tests")
+        assert sorted(test["file"] for test in tests["items"]) == ["b.js", "e.js"]
+        assert "Rerun of failed tests: 2 of 6" in log_of(place, second, "test")
+        assert "ran b.js" in log_of(place, second, "test"), "the other one is the other node's"
+        again = {"jobs": [(await client.jobs(second))["test"]["id"]], "failed_tests": True}
+        status, answer = await client.post(f"/workflow/{second}/rerun", again)
+        assert (status, answer["message"]) == (409, "can not rerun failed tests: no failed tests could be found")

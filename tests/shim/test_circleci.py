@@ -417,3 +417,28 @@ def test_env_subst(job: Job, text: str, wanted: str) -> None:
     assert job.run("env", "subst", stdin=text, env=env).out == wanted
     if text:
         assert job.run("env", "subst", text, env=env).out == wanted + "\n"
+
+
+def test_a_rerun_of_failed_tests_keeps_their_files_and_classes_and_then_splits(job: Job) -> None:
+    folder = job.state / "task/circle-test-results"
+    folder.mkdir(parents=True)
+    (folder / "failed").write_text(f"b.py\n./e.py\n{job.work}/sub/c d.py\nTests.Third\nnot here\n")
+    job.put("sub/c d.py")
+    names = "a.py\n./b.py\nsub/c d.py\ne.py\nTests.Third\nTests.Fourth\n"
+    found = []
+    for index in range(2):
+        env = {"CIRCLE_NODE_INDEX": str(index), "CIRCLE_NODE_TOTAL": "2"}
+        answer = job.run("tests", "run", "--command=cat", stdin=names, env=env)
+        assert answer.code == 0 and "Rerun of failed tests: 4 of 6" in answer.err
+        found.append(answer.out)
+    assert found == ["./b.py e.py\n", "Tests.Third sub/c d.py\n"]
+    assert job.run("tests", "split", stdin=names).out.count("\n") == 6, "only tests run knows of reruns"
+
+
+def test_a_rerun_of_failed_tests_of_which_nothing_is_known_runs_all(job: Job) -> None:
+    folder = job.state / "task/circle-test-results"
+    folder.mkdir(parents=True)
+    (folder / "failed").write_text("elsewhere.py\n")
+    answer = job.run("tests", "run", "--command=cat", stdin="a b")
+    assert (answer.out, answer.code) == ("a b\n", 0)
+    assert "all are run" in answer.err
