@@ -90,6 +90,14 @@ def _going_status(statuses: set[JobStatus]) -> WorkflowStatus:
     return WorkflowStatus.RUNNING
 
 
+def have_succeeded(nodes: Iterable[NodeStatus]) -> bool | None:
+    """False as soon as one has ended otherwise, None while one has not ended."""
+    statuses = set(nodes)
+    if any(status.is_done and status is not NodeStatus.SUCCESS for status in statuses):
+        return False
+    return True if all(status.is_done for status in statuses) else None
+
+
 def should_run(step: Step, *, has_failed: bool) -> bool:
     """Whether a step runs after what came before it (spec 1.8); after a cancel or the job's time limit nothing does."""
     if step.when is When.ALWAYS:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from appliance import steps
-from appliance.engine import environment, placement, remote_docker, rules
+from appliance.engine import environment, placement, remote_docker, rules, siblings
 from appliance.engine.follow import Follower, StepLog
 from appliance.engine.record import Attempt, Record, lost
 from appliance.engine.workshop import Facts, Workshop
@@ -126,6 +126,7 @@ class Walk:
             keys=self._keys,
             execute=execute,
             start_docker=start_docker,
+            after_others=lambda: siblings.after_others(self._shop, self._facts, step_log.say),
             say=step_log.say,
         )
         try:

@@ -100,5 +100,7 @@ class NodeView:
     """Run a supervised command with its output in the step's log; stopped after so many seconds without output."""
     start_docker: Callable[[bool], Awaitable[str]]
     """Give the node a Docker engine, with the layers of earlier jobs if so; what to say of it. Raises Unavailable."""
+    after_others: Callable[[], Awaitable[str | None]]
+    """Wait for the other nodes of the job; a sentence when one of them has not succeeded."""
     say: Callable[[str], Awaitable[None]]
     """Words of ours in the step's log, with their line ends."""

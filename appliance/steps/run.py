@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.executors.base import Command
 from appliance.language import plan as plans
+from appliance.model import StepStatus
 from appliance.steps import results
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 
@@ -12,6 +13,11 @@ async def perform(step: plans.Run, node: NodeView) -> Outcome:
     if step.only_on_first_node and node.index != 0:
         await node.say("deploy runs on the first node only\n")
         return SUCCESS
+    if step.only_on_first_node and node.job.parallelism > 1:
+        trouble = await node.after_others()
+        if trouble is not None:
+            await node.say(f"{trouble}\n")
+            return Outcome(StepStatus.FAILED, message=trouble)
     if results.wants_timings(step):
         await results.deliver_timings(node)
         await results.deliver_failed_tests(node)

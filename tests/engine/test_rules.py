@@ -96,6 +96,21 @@ def test_job_status(nodes: list[NodeStatus], status: JobStatus | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "verdict"),
+    [
+        (["success", "success"], True),
+        (["success", "running"], None),
+        (["waiting"], None),
+        (["failed", "running"], False),
+        (["success", "canceled"], False),
+        ([], True),
+    ],
+)
+def test_a_deploy_waits_for_success_and_gives_up_at_the_first_that_has_none(nodes: list[str], verdict: bool | None) -> None:
+    assert rules.have_succeeded(map(NodeStatus, nodes)) is verdict
+
+
+@pytest.mark.parametrize(
     ("when", "has_failed", "runs"),
     [
         (When.ON_SUCCESS, False, True),

@@ -62,8 +62,13 @@ def view(world: World, found: jobs.Job, sandbox: FakeSandbox, said: list[str]) -
         keys=Keys(),
         execute=refuse,
         start_docker=no_docker,
+        after_others=nobody_else,
         say=say,
     )
+
+
+async def nobody_else() -> str | None:
+    return None
 
 
 async def opened(answer: tuple[bytes, int]) -> FakeSandbox:
