@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
@@ -29,7 +31,30 @@ class Blobs:
     def __init__(self, root: Path, floor_bytes: int = 0) -> None:
         self.root = root
         self._floor_bytes = floor_bytes  # what blobs leave free, so that there is room for logs and rows
+        self._in_hand: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def hand(self) -> Iterator[Callable[[], str]]:
+        """Gives ids for new blobs, which nobody sweeps away until the block ends: by then rows speak of them, or never will.
+
+        An upload may last for hours, and what it stored has no row yet.
+        """
+        mine: set[str] = set()
+
+        def new_id() -> str:
+            blob_id = uuid.uuid4().hex
+            mine.add(blob_id)
+            self._in_hand.add(blob_id)
+            return blob_id
+
+        try:
+            yield new_id
+        finally:
+            self._in_hand -= mine
+
+    def is_in_hand(self, blob_id: str) -> bool:
+        return blob_id in self._in_hand
 
     def log(self, job_id: str, index: int, position: int) -> Path:
         """Where the (masked) log of a step lies; the folder is made."""

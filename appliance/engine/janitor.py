@@ -93,13 +93,13 @@ class Janitor:
             self._blobs.drop(kind, blob_id)
 
     async def _drop_strangers(self) -> None:
-        """Blobs without a row, as a killed saver leaves them. One that is being saved has none yet either, so only
-        what was strange at the last look too is removed."""
+        """Blobs without a row, as a killed saver leaves them; not those that somebody has in hand. One whose row came
+        between the two looks seems strange once, so only what was so at the last look too is removed."""
         strangers: set[tuple[str, str]] = set()
         for kind, all_ids in _ROWS.items():
             known = await self._db.read(all_ids)
             names = await asyncio.to_thread(lambda kind: set(self._blobs.ids(kind)), kind)
-            strangers |= {(kind, name) for name in names - known}
+            strangers |= {(kind, name) for name in names - known if not self._blobs.is_in_hand(name)}
         for kind, name in strangers & self._strangers:
             self._blobs.drop(kind, name)
         self._strangers = strangers

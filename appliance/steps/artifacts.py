@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import posixpath
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
@@ -28,8 +27,13 @@ async def store(step: plans.StoreArtifacts, node: NodeView) -> Outcome:
     """Upload a file or a folder. A path that is not there, or what is over a limit, is said and fails nothing."""
     data = node.data
     taken = await data.db.read(lambda tx: artifacts.taken(tx, data.job_id, node.index))
-    upload = _Upload(step, node, artifacts.Room(data.limits.artifacts, data.limits.artifacts_bytes, taken))
-    is_full = False
+    room = Room(data.limits.artifacts, data.limits.artifacts_bytes, taken)
+    with data.blobs.hand() as new_id:
+        return await _upload(_Upload(step, node, room, new_id))
+
+
+async def _upload(upload: _Upload) -> Outcome:
+    node, step, is_full = upload.node, upload.step, False
     try:
         await each_file(node.sandbox, node.job.working_directory, step.path, upload.take)
     except NothingThere:
@@ -39,7 +43,7 @@ async def store(step: plans.StoreArtifacts, node: NodeView) -> Outcome:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         is_full = True
-    await _settle(data, upload)
+    await _settle(node.data, upload)
     await node.say(_words(upload))
     for line in await reports.keep_coverage(node, upload.kept):
         await node.say(line + "\n")
@@ -56,6 +60,7 @@ class _Upload:
     step: plans.StoreArtifacts
     node: NodeView
     room: Room
+    new_id: Callable[[], str]
     kept: list[Artifact] = field(default_factory=list)
     unfit: list[str] = field(default_factory=list)  # too large, or their name is nothing that can be shown
     left_out: int = 0  # over what one job may keep
@@ -70,7 +75,7 @@ class _Upload:
         if not self.room.take(shown, size_bytes):
             self.left_out += 1
             return
-        artifact_id = uuid.uuid4().hex
+        artifact_id = self.new_id()
         data.blobs.store_file(Blobs.ARTIFACTS, artifact_id, content)
         self.kept.append(
             Artifact(

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from io import BufferedReader
 
@@ -62,7 +61,12 @@ async def save(step: plans.SaveCache, node: NodeView) -> Outcome:
 
 
 async def _store(node: NodeView, key: str, look: archive.Look) -> Outcome:
-    data, cache_id = node.data, uuid.uuid4().hex
+    with node.data.blobs.hand() as new_id:
+        return await _store_as(new_id(), node, key, look)
+
+
+async def _store_as(cache_id: str, node: NodeView, key: str, look: archive.Look) -> Outcome:
+    data = node.data
     await node.say(f"Creating cache archive for key: {key}\n")
     began = time.monotonic()
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -46,8 +45,14 @@ async def persist(step: plans.PersistToWorkspace, node: NodeView) -> Outcome:
     if missing := [line.removeprefix("missing ") for line in lines if line.startswith("missing ")]:
         return await _failed(node, f"{step.root}: there is no {', '.join(missing)}")
     names = frozenset(posixpath.normpath(line.removeprefix("file ")) for line in lines if line.startswith("file "))
-    layer_id, data = uuid.uuid4().hex, node.data
-    below = [posixpath.join(step.root, path) for path in paths]
+    with node.data.blobs.hand() as new_id:
+        return await _store(new_id(), step, node, paths, names)
+
+
+async def _store(
+    layer_id: str, step: plans.PersistToWorkspace, node: NodeView, paths: Sequence[str], names: frozenset[str]
+) -> Outcome:
+    data, below = node.data, [posixpath.join(step.root, path) for path in paths]
     held = await data.db.read(lambda tx: workspaces.size(tx, data.workspace_id))
     most = min(data.limits.layer_bytes, data.limits.workspace_bytes - held)
     try:
