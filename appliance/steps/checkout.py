@@ -75,7 +75,9 @@ else
     git checkout -q --force --detach "$RONDO_REVISION"
 fi
 git --no-pager log --no-color -n 1 --format='HEAD is now at %h %s'
-if [ -n "$RONDO_HAS_KEY" ] && ! command -v ssh >/dev/null 2>&1; then
+if [ -z "$RONDO_HAS_KEY" ]; then
+    :
+elif ! command -v ssh >/dev/null 2>&1; then
     echo "There is no ssh in this image: git cannot fetch or push in later steps"
 elif [ -n "$RONDO_OUT_OF_REACH" ]; then
     echo "git cannot fetch or push in later steps: $RONDO_URL is an address of the server's own machine;"

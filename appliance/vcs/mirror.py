@@ -101,7 +101,17 @@ class Mirrors(Reading):
             done = await self._git.call(folder, *words, config=config, environment={**environment, **by_key})
         if done.code != 0:
             said = done.error or f"exit code {done.code}"
-            raise VcsError(f"cannot fetch {project.name} from {public_url(url)}: {said}")
+            raise VcsError(f"cannot fetch {project.name} from {public_url(url)}: {said}{self._hint(project, said)}")
+
+    def _hint(self, project: Project, said: str) -> str:
+        """What to do about it, where an SSH server would not let us in."""
+        if not project.is_fetched_by_ssh or self._identity is None:
+            return ""
+        if "Permission denied" in said:
+            return f"; is its key (rondo project checkout-key list {project.name}) known there?"
+        if "Host key verification failed" in said:
+            return f"; if that server has a new host key, mend {self._identity.known_hosts.pinned} or git.known_hosts"
+        return ""
 
     @asynccontextmanager
     async def _logged_in(self, project: Project) -> AsyncIterator[Mapping[str, str]]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import json
 from pathlib import Path
 
+import aiodocker
 import pytest
 
 from appliance import ssh_keys
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.model import Project, ProjectFlags, Trigger, TriggerKind
 from appliance.settings import Value
-from appliance.store import keys, projects
+from appliance.store import keys, people, projects
 from appliance.store.database import Tx
 from tests.engine_fixture import Engine
 from tests.openssh import GitServer, git_server
-from tests.whole import ON_THIS_HOST, Place, house, until
+from tests.whole import ON_THIS_HOST, Place, house, served, until
 
 CONFIG = """
 version: 2.1
@@ -295,3 +298,66 @@ async def test_an_unknown_fingerprint_fails_the_step_and_names_the_known_ones(tm
         seen = await place.ended()
         assert seen.statuses == {"build": "failed"}
         assert f"this project has no SSH key SHA256:abc; its keys are: {pair.md5} (git.example)" in seen.logs["build"]
+
+
+WAIT_AND_SHOW = "until [ -e ~/go ]; do sleep 0.05; done; cat ~/.ssh/id_rsa ~/.ssh/id_rsa_*"
+
+
+async def test_keys_that_are_removed_while_the_server_is_down_still_show_in_no_log(tmp_path: Path) -> None:
+    async with served(tmp_path, ON_THIS_HOST) as (place, process):
+        pair = ssh_keys.generate("x")
+        give(place, pair, "git.example")
+        await place.commit(
+            {".circleci/config.yml": config("checkout", "add_ssh_keys", run("echo waits"), run(WAIT_AND_SHOW))}
+        )
+        await place.push()
+
+        async def waits() -> bool | None:
+            seen = place.seen()
+            return True if seen is not None and "waits" in seen.logs.get("build", "") else None
+
+        await until(waits)
+        await process.kill()
+        first, project = checkout_key(place), project_of(place)
+        place.read(lambda tx: keys.remove_checkout_key(tx, project.id, first.fingerprint))
+        place.read(lambda tx: keys.remove_additional_key(tx, project.id, pair.md5, None))
+        await process.start()
+        (place.data / "sandboxes/1.0/home/go").touch()
+        seen = await place.ended()
+        assert seen.statuses == {"build": "success"} and "****" in seen.logs["build"]
+        for private in (first.private, pair.private):
+            assert [piece for piece in pieces_of(private) if piece in seen.logs["build"]] == []
+
+
+@pytest.mark.docker
+async def test_the_engine_is_told_no_key(tmp_path: Path, docker_engine: Engine) -> None:
+    changes: dict[str, Value] = {
+        "docker.enabled": True,
+        "docker.url": docker_engine.url,
+        "images": {"test/debian": "rondo-test/debian"},
+    }
+    async with house(tmp_path, changes) as (place, appliance):
+        pair = ssh_keys.generate("x")
+        give(place, pair, "git.example")
+        await place.commit({".circleci/config.yml": config("checkout", "add_ssh_keys", run("echo waits; sleep 60"))})
+        await place.push()
+
+        async def waits() -> bool | None:
+            seen = place.seen()
+            return True if seen is not None and "waits" in seen.logs.get("build", "") else None
+
+        await until(waits)
+        key = checkout_key(place)
+        described = ""
+        async with aiodocker.Docker(url=docker_engine.url) as docker:
+            for one in await docker.containers.list():
+                with contextlib.suppress(aiodocker.DockerError):  # another test's, gone meanwhile
+                    described += json.dumps([await one.show(), await one.top()])
+        assert "rondo.job" in described and "sleep 60" in described
+        for private in (key.private, pair.private):
+            assert [line for line in private.split("\n")[3:-2] if line in described] == []
+        found = place.seen()
+        assert found is not None
+        user = place.read(lambda tx: people.by_name(tx, "tester"))
+        await appliance.commands.cancel_job(found.jobs["build"].id, user)
+        await place.ended()
