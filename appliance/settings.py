@@ -95,7 +95,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("docker.processes", "integer", 8192, "Processes and threads that one container may have.", least=16),
     Option("docker.mtu", "integer", 0, "MTU of the jobs' network. 0: the engine's default.", "bytes", least=0),
     Option("docker.machine_image", "text", "", "Image that stands in for `machine: true` jobs. Empty: such jobs fail with a message."),
-    Option("remote_docker.enabled", "boolean", True, "`setup_remote_docker` gives a job a Docker engine of its own, jailed in a user namespace beside the job. Off: such a step fails."),
+    Option("remote_docker.enabled", "boolean", True, "`setup_remote_docker` gives a job a Docker engine of its own, jailed in a user namespace beside the job; it may take as much memory and CPU again. Off: such a step fails."),
     Option("remote_docker.machine", "boolean", True, "`machine` jobs in docker.machine_image have one from the start."),
     Option("remote_docker.forks", "boolean", False, "Strangers' forks may have one too. The kernel is shared, and root in a user namespace reaches more of it than an ordinary container does."),
     Option("remote_docker.shared_with", "list", (), 'Projects that get the socket of our own Docker engine instead, which makes whoever can push to them root of its machine: "acme/app".'),

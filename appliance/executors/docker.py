@@ -231,7 +231,7 @@ class DockerExecutor:
     async def start_docker(self, node: str, primary: DockerContainer, want: PrivateDocker) -> str:
         async with speaking_plainly(f"start a private engine for node {node}"):
             room = limits(want.cpus, want.memory_bytes, await self._get_room(), self._options)
-            return await self._private.start(primary, node, want, await self._get_network(), room)
+            return await self._private.start(primary, node, want, room)
 
     async def kept_layers(self) -> Sequence[str]:
         async with speaking_plainly("list volumes"):

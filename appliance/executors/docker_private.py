@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -55,9 +54,7 @@ class PrivateEngines:
         self._options = options
         self._image_lock = asyncio.Lock()
 
-    async def start(
-        self, primary: DockerContainer, node: str, want: PrivateDocker, network: str, limits: Mapping[str, Any]
-    ) -> str:
+    async def start(self, primary: DockerContainer, node: str, want: PrivateDocker, limits: Mapping[str, Any]) -> str:
         """Returns when the engine answers, with what it had to say; also when it has been started before.
 
         Raises Unavailable when it does not come up, with its last words.
@@ -69,7 +66,7 @@ class PrivateEngines:
             if want.layers is not None:
                 await self._free(want.layers)
             volume = await _socket_volume(primary)
-            config = engine_config(self._instance, node, want, volume, network, limits, self._options)
+            config = engine_config(self._instance, node, want, volume, primary.id, limits, self._options)
             engine = await self._docker.containers.create(config, name=name)
             await engine.start()
         return await self._ready(engine)
@@ -156,11 +153,11 @@ def engine_config(
     node: str,
     want: PrivateDocker,
     socket_volume: str,
-    network: str,
+    primary_id: str,
     limits: Mapping[str, Any],
     options: DockerOptions,
 ) -> dict[str, Any]:
-    """The container of a private engine.
+    """The container of a private engine, in the job's network namespace, so that published ports are on its localhost.
 
     Its root needs SYS_ADMIN and NET_ADMIN to make the jail in which the job's engine is; nothing of the job ever runs
     with them. The profiles are off since they forbid to mount, also inside of the jail; containers in there get the
@@ -179,9 +176,8 @@ def engine_config(
         "Image": IMAGE,
         "Entrypoint": ["sh"],
         "Cmd": ["-c", text, "rondo", *words, *options.private_arguments],
-        "Env": [f"PATH={_PATH}", f"P_TEXT={text}"],
+        "Env": [f"PATH={_PATH}", f"P_TEXT={text}", f"P_PROXY={shim.text('docker_proxy.sh')}"],
         "Labels": labels,
-        "Hostname": "docker",
         "HostConfig": {
             **limits,
             "Binds": ["/:/host:ro"],
@@ -191,8 +187,7 @@ def engine_config(
             "MaskedPaths": [],  # a masked /proc may not be mounted anew in the jail
             "ReadonlyPaths": [],
             "CgroupnsMode": "private",
-            "Sysctls": {"net.ipv4.ip_forward": "1"},
-            "NetworkMode": network,
+            "NetworkMode": f"container:{primary_id}",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
         },
     }
@@ -208,6 +203,8 @@ async def _socket_volume(primary: DockerContainer) -> str:
 
 def _image(architecture: str) -> bytes:
     """An image without programs, in the engine's own format: links to where those of the machine will be."""
+    import tarfile  # not needed before a job asks for an engine
+
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for folder in ("data", "dev", "etc", "host", "jail", "proc", "run", "sys", "tmp"):

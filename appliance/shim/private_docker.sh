@@ -40,7 +40,9 @@ p_outer() {
   for p_tool in unshare nsenter ip iptables; do
     command -v $p_tool >/dev/null || p_fail "the machine that runs the Docker engine lacks $p_tool"
   done
-  mkdir -p "$p_socket" /jail
+  mkdir -p "$p_socket" /jail /ports
+  mkfifo -m 666 /ports/asked
+  p_let_go
   chown "$p_uid:$p_uid" /data "$p_socket"
   mount -o remount,rw /sys || p_fail "cannot write to /sys: no right to mount here"
   p_own_cgroups
@@ -57,7 +59,7 @@ p_outer() {
   kill $p_holder
   p_leave_cgroups
   p_wire
-  umount -l /host  # the jail has its own view; from here on the shell's own commands do
+  p_publish <>/ports/asked &
   wait $p_jail  # the trap breaks this off
   [ -z "${p_stopping:-}" ] || wait $p_jail
 }
@@ -72,9 +74,38 @@ p_wire() { # a cable to the jail, and the way out through this container's own a
   p_mtu=$(cat /sys/class/net/eth0/mtu)
   ip link add jail0 mtu "$p_mtu" type veth peer name eth0 mtu "$p_mtu" netns $p_jail &&
     ip addr add $p_cable.1/30 dev jail0 && ip link set jail0 up &&
+    echo 1 >/proc/sys/net/ipv4/ip_forward &&
+    echo 1 >/proc/sys/net/ipv4/conf/jail0/route_localnet &&
     iptables -w -t nat -A POSTROUTING -s $p_cable.0/30 -o eth0 -j MASQUERADE &&
+    iptables -w -t nat -A POSTROUTING -s 127.0.0.0/8 -o jail0 -j MASQUERADE &&
     iptables -w -A FORWARD -i jail0 ! -s $p_cable.2 -j DROP ||
     p_fail "cannot connect the private engine to the network"
+}
+
+p_publish() { # what the jail publishes is on the job's localhost too. It may ask for anything: only ports are heard
+  while read -r p_what p_protocol p_port p_rest; do
+    case $p_protocol in tcp | udp) ;; *) continue ;; esac
+    case $p_port in '' | *[!0-9]* | ??????*) continue ;; esac
+    set -- OUTPUT -o lo -p "$p_protocol" --dport "$p_port" -j DNAT --to-destination "$p_cable.2:$p_port"
+    case $p_what in
+      +) iptables -w -t nat -C "$@" || iptables -w -t nat -A "$@" ;;
+      -) iptables -w -t nat -D "$@" ;;
+    esac 2>/dev/null
+  done
+}
+
+p_let_go() { # of the host's other file systems: as long as we see them they cannot be unmounted
+  p_seen=$(while read -r _ _ _ _ p_at _; do
+    case $p_at in
+      /host/usr* | /host/bin* | /host/sbin* | /host/lib* | /host/etc*) ;;
+      /host/*) echo "$p_at" ;;
+    esac
+  done </proc/self/mountinfo)
+  # The container's resolver is one of the first engine at 127.0.0.11, which the jail cannot reach: it asks the host's.
+  cat /host/run/systemd/resolve/resolv.conf /host/etc/resolv.conf 2>/dev/null |
+    grep -v -e '^nameserver 127\.' -e '^nameserver ::1' -e '^#' >/ports/resolv.conf
+  # shellcheck disable=SC2086
+  umount -l $p_seen 2>/dev/null
 }
 
 p_own_cgroups() {
@@ -122,7 +153,8 @@ p_jail() {
   chmod 1777 tmp var/tmp
   ln -s ../run var/run
   p_programs && p_devices && p_configuration && p_views || p_fail "cannot build the file system of the private engine"
-  mount --bind /data var/lib/docker && mount --bind "$p_socket" ".$p_socket" || p_fail "cannot mount the data"
+  mount --bind /data var/lib/docker && mount --bind "$p_socket" ".$p_socket" &&
+    mkdir run/ports && mount --bind /ports run/ports || p_fail "cannot mount the data"
   pivot_root . old && cd / && umount -l /old && rmdir /old || p_fail "cannot move into the jail"
   p_until ip link set eth0 up || p_fail "the network cable did not come"
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
@@ -184,9 +216,7 @@ p_devices() {
 p_configuration() {
   echo "root:x:0:0:root:/root:/bin/sh" >etc/passwd && printf 'root:x:0:\ndocker:x:0:\n' >etc/group || return 1
   echo "127.0.0.1 localhost" >etc/hosts
-  # The container's resolver is one of the engine at 127.0.0.11, which the jail cannot reach: it asks the host's.
-  cat /host/run/systemd/resolve/resolv.conf /host/etc/resolv.conf 2>/dev/null |
-    grep -v -e '^nameserver 127\.' -e '^nameserver ::1' -e '^#' >etc/resolv.conf
+  cp /ports/resolv.conf etc/ && printf '#!/bin/sh\n%s\n' "$P_PROXY" >etc/proxy && chmod 755 etc/proxy || return 1
   cp /host/etc/ld.so.cache etc/ 2>/dev/null
   for p_folder in alternatives ssl/certs pki ca-certificates docker/certs.d; do
     [ ! -d /host/etc/$p_folder ] || p_show /host/etc/$p_folder etc/$p_folder || return 1
@@ -223,7 +253,7 @@ p_start() { # dockerd, until it answers; its first log is what tells when
   rm -f /run/docker.pid "$p_socket/docker.sock"
   : >/run/dockerd.log
   dockerd --host "unix://$p_socket/docker.sock" --exec-root /run/docker --pidfile /run/docker.pid \
-    --mtu "$(cat /sys/class/net/eth0/mtu)" --shutdown-timeout 2 "$@" >/run/dockerd.log 2>&1 & p_dockerd=$!
+    --mtu "$(cat /sys/class/net/eth0/mtu)" --shutdown-timeout 2 --userland-proxy-path /etc/proxy "$@" >/run/dockerd.log 2>&1 & p_dockerd=$!
   p_n=0
   until grep -q 'API listen on' /run/dockerd.log; do
     p_n=$((p_n + 1))

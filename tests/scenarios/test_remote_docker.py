@@ -79,16 +79,28 @@ async def ended(place: Place, files: dict[str, str], number: int = 1) -> Seen:
     return await place.ended(number)
 
 
+PORTS = """
+            ask() { timeout 10 sh -c 'until curl -s http://localhost:8017/said; do sleep 0.1; done'; }
+            docker run -d --name web -p 127.0.0.1:8017:80 base sh -c 'echo hello >/said; exec httpd -f -p 80 -h /'
+            ask
+            docker rm -f web
+            cd "$(mktemp -d)"; echo own >said; python3 -m http.server 8017 >/dev/null 2>&1 &
+            ask"""
+
+
 async def test_a_job_builds_and_runs_in_an_engine_of_its_own(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
     mine = "docker tag base mine$CIRCLE_NODE_INDEX; echo has $(docker images --format '{{.Repository}}' | sort) only"
     async with house(tmp_path, changes) as (place, _):
-        seen = await ended(place, {".circleci/config.yml": config(BUILD, mine, keys="\n    parallelism: 2")})
+        text = config(BUILD, mine, PORTS, keys="\n    parallelism: 2").replace("debian}", "debian, user: circleci}")
+        seen = await ended(place, {".circleci/config.yml": text})
         assert seen.statuses == {"build": "success"}, seen.logs["build"]
         assert seen.logs["build"].count("\nmade\n") == 2
         assert "has base made mine0 only" in seen.logs["build"], "and not the other node's"
         assert "has base made mine1 only" in seen.logs["build"]
+        assert seen.logs["build"].count("hello\n") == 2, "a published port is on the job's localhost"
+        assert seen.logs["build"].count("own\n") == 2, "as long as it is published"
         await nothing_left(docker_engine, place)
 
 
@@ -105,6 +117,7 @@ ATTACKS = """
             on --privileged --pid=host base sh -c 'nsenter -t 1 -m -u -n -- cat "$1" || echo no' sh "$SECRET"
             on --privileged --net=host base sh -c 'ip link show | grep -E "rondotest0|br-" || echo no'
             on --net=host -v /run:/r base sh -c 'ls /r/docker.sock /r/host /r/containerd/containerd.sock || echo no'
+            on --privileged --pid=host base sh -c 'grep -E " /(old|host|jail)" /proc/1/mountinfo || echo no'
             [ ! -e /var/run/docker.sock ] && [ ! -e /host ] && echo no"""
 
 
@@ -112,18 +125,19 @@ async def test_a_job_that_owns_its_engine_does_not_own_the_machine(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
     secret = tmp_path / "data" / "secret_key"
-    bridges = {each.name for each in Path("/sys/class/net").iterdir() if not each.name.startswith("veth")}
     async with house(tmp_path, changes) as (place, _):
         seen = await ended(
             place, {".circleci/config.yml": config(ATTACKS, keys=f"\n    # {secret}").replace("$SECRET", str(secret))}
         )
         log = place.log_path(seen.steps["build"][-1]).read_text()
         assert seen.statuses == {"build": "success"}, log
-        assert [line for line in log.splitlines() if line == "no"] == ["no"] * 11, log
+        assert [line for line in log.splitlines() if line == "no"] == ["no"] * 12, log
         await nothing_left(docker_engine, place)
-    assert bridges <= {each.name for each in Path("/sys/class/net").iterdir()}, "the first engine keeps its bridges"
+    gateway = "ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'"
+    await docker(docker_engine, "run", "--rm", BUSYBOX, "sh", "-c", f"ping -c 1 -W 5 $({gateway})")
 
 
+@pytest.mark.slow
 async def test_layers_of_one_job_are_there_in_the_next_and_broken_ones_are_thrown_away(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
@@ -167,6 +181,7 @@ async def purge(appliance: Appliance, engine: Engine, place: Place) -> None:
     assert volumes(engine, place) == []
 
 
+@pytest.mark.slow
 async def test_an_engine_outlives_its_killed_appliance_and_goes_with_its_job(
     tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
 ) -> None:
@@ -222,6 +237,17 @@ async def test_a_job_is_told_why_it_gets_no_engine(tmp_path: Path, changes: dict
         seen = await ended(place, {".circleci/config.yml": config(BUILD)})
         assert seen.statuses == {"build": "failed"}
         assert "switched off on this appliance (remote_docker.enabled)" in seen.logs["build"]
+
+
+async def test_a_project_that_may_share_the_engine_sees_its_own_container_in_it(
+    tmp_path: Path, docker_engine: Engine, changes: dict[str, Value]
+) -> None:
+    async with house(tmp_path, {**changes, "remote_docker.shared_with": ("Acme/App",)}) as (place, _):
+        text = config("docker ps --format '{{.Names}}'").replace("      - run: docker image inspect", "      # ")
+        seen = await ended(place, {".circleci/config.yml": text})
+        assert seen.statuses == {"build": "success"}, seen.logs["build"]
+        assert f"rondo-{instance(place)}-1.0-0\n" in seen.logs["build"]
+        await nothing_left(docker_engine, place)
 
 
 async def test_a_machine_job_has_its_engine_from_the_start_and_a_cancel_takes_it_away(
