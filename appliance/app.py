@@ -23,7 +23,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock, SystemClock
 from appliance.crypto import SecretBox, load_or_make_key
-from appliance.engine import fit, placement
+from appliance.engine import cancels, fit, placement
 from appliance.engine.classes import Classes
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
@@ -266,13 +266,12 @@ def _data_limits(settings: Settings) -> DataLimits:
 
 
 def _expiry(core: _Core) -> Expiry:
-    return Expiry(
-        db=core.db,
-        bell=core.bell,
-        clock=core.clock,
-        workflows_last_ms=int(core.settings.number("workflows.longest_days") * 86_400_000),
-        holds_last_ms=int(core.settings.number("workflows.hold_days") * 86_400_000),
+    patience = cancels.Patience(
+        workflows_ms=int(core.settings.number("workflows.longest_days") * 86_400_000),
+        holds_ms=int(core.settings.number("workflows.hold_days") * 86_400_000),
+        locks_ms=int(core.settings.number("workflows.longest_lock_wait") * 1000),
     )
+    return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=patience)
 
 
 def _janitor(core: _Core) -> Janitor:

@@ -126,6 +126,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("jobs.skip_ci", "boolean", True, "Honour [skip ci] and [ci skip] in the head commit's message."),
     Option("workflows.longest_days", "number", 90.0, "A workflow that has not ended after this is canceled.", "days", least=0.001),
     Option("workflows.hold_days", "number", 90.0, "An approval that nobody has given after this is canceled, and what requires it does not run.", "days", least=0.001),
+    Option("workflows.longest_lock_wait", "number", 18000.0, "A job that has waited so long for its serial group is canceled.", "seconds", least=1),
     Option("workflows.consumed_failures_count", "boolean", True, "A failed job fails its workflow also when another job requires that failure."),
     Option("github.api", "text", "https://api.github.com", "Base of GitHub's API; of GitHub Enterprise: https://HOST/api/v3."),
     Option("github.token", "text", "", "Token for commit statuses. Better in the environment: RONDO_GITHUB_TOKEN."),

@@ -6,10 +6,13 @@ that runs sees it and stops what still moves.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from appliance.engine import reruns, rules, settle
 from appliance.engine.settle import Changed
+from appliance.language.plan import JobType
 from appliance.model import JobId, JobStatus, NodeStatus, ProjectId, StepStatus, Trigger, WorkflowId
-from appliance.store import jobs, pipelines, projects, redundancy
+from appliance.store import jobs, locks, pipelines, projects, redundancy
 from appliance.store.database import Tx
 
 _MOST = 100  # ended by the clock in one transaction; the next follows
@@ -23,9 +26,10 @@ def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int, mess
     if workflow.status.is_done:
         return changed
     pipelines.set_canceled_by(tx, workflow_id, who)
-    for job in jobs.of_workflow(tx, workflow_id):
-        _cancel(tx, job, who, changed, now_ms, message)
-    reruns.follow(tx, workflow_id, (), changed, now_ms)
+    ended = [job for job in jobs.of_workflow(tx, workflow_id) if _cancel(tx, job, who, changed, now_ms, message)]
+    # Nobody is left in this workflow who could hear of them, but locks are let go, and others wait for those.
+    locking = [job.id for job in ended if job.type in (JobType.LOCK, JobType.UNLOCK)]
+    reruns.follow(tx, workflow_id, locking, changed, now_ms)
     return changed
 
 
@@ -61,14 +65,26 @@ def cancel_redundant(tx: Tx, trigger: Trigger, number: int, changed: Changed, no
         changed.add(cancel_workflow(tx, workflow_id, "auto-cancel", now_ms, message))
 
 
-def expire(tx: Tx, workflows_before_ms: int, holds_before_ms: int, now_ms: int) -> list[Changed]:
-    """Cancel workflows and waiting approvals that began before these times; a limited number, so call it again."""
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """For how long at most a workflow may go on, an approval be on hold, a job wait for its serial group."""
+
+    workflows_ms: int
+    holds_ms: int
+    locks_ms: int
+
+
+def expire(tx: Tx, patience: Patience, now_ms: int) -> list[Changed]:
+    """Cancel what has waited for too long (spec 4.2, 1.10.2, 1.10.5); a limited number, so call it again."""
     found = [
         cancel_workflow(tx, workflow_id, "the clock", now_ms, "canceled: its workflow has not ended for too long")
-        for workflow_id in redundancy.open_since(tx, workflows_before_ms, _MOST)
+        for workflow_id in redundancy.open_since(tx, now_ms - patience.workflows_ms, _MOST)
     ]
-    for job_id in redundancy.on_hold_since(tx, holds_before_ms, _MOST):
+    for job_id in redundancy.on_hold_since(tx, now_ms - patience.holds_ms, _MOST):
         found.append(cancel_job(tx, job_id, "the clock", now_ms, "canceled: nobody has approved it for too long"))
+    for lock in locks.waiting_since(tx, now_ms - patience.locks_ms, _MOST):
+        message = f"canceled: it has waited for too long in the serial group {lock.key}"
+        found.append(cancel_job(tx, lock.job_id, "the clock", now_ms, message))
     return found
 
 

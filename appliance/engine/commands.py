@@ -145,6 +145,12 @@ class Commands:
             self._ring(one)
         return found
 
+    async def release_lock(self, job_id: JobId) -> None:
+        """Let the next of a serial group begin while this one goes on. Raises NotFound, Conflict when it holds none."""
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves.release_lock(tx, job_id, now_ms))
+        self._ring(changed)
+
     async def enter(self, job_number: int, index: int, user: User, address: str, command: str) -> tuple[LiveNode, int]:
         """Record a visit to a running job; gives the node and the visit's id. Raises NotFound when it is not running."""
         job = await self._db.read(lambda tx: jobs.by_number(tx, job_number))

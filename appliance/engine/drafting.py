@@ -100,9 +100,6 @@ def _unsupported(plan: plans.Plan, may_set_up: bool) -> list[pipelines.Problem]:
     found = []
     if plan.is_setup and not may_set_up:
         found.append("this is a setup config, and setup workflows are switched off in the settings of the project")
-    kinds = {job.type for workflow in plan.workflows for job in workflow.jobs}
-    if kinds & {plans.JobType.LOCK, plans.JobType.UNLOCK}:
-        found.append("serial-group is not supported by Rondo yet")
     return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
 
 

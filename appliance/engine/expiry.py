@@ -1,4 +1,4 @@
-"""Ends what waits for ever: workflows that do not end, approvals that nobody gives (spec 4.2, 1.10.2)."""
+"""Ends what waits for ever: workflows that do not end, approvals that nobody gives, queues that do not move."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _EVERY_S = 60.0
 
 
 class Expiry:
-    def __init__(self, *, db: Database, bell: Bell, clock: Clock, workflows_last_ms: int, holds_last_ms: int) -> None:
+    def __init__(self, *, db: Database, bell: Bell, clock: Clock, patience: cancels.Patience) -> None:
         self._db = db
         self._bell = bell
         self._clock = clock
-        self._workflows_last_ms = workflows_last_ms
-        self._holds_last_ms = holds_last_ms
+        self._patience = patience
 
     async def run(self) -> None:
         """Ends only by being cancelled."""
@@ -37,10 +36,9 @@ class Expiry:
     async def expire_some(self) -> bool:
         """Cancel what is too old by now; whether there was something."""
         now_ms = self._clock.now_ms()
-        workflows_before_ms, holds_before_ms = now_ms - self._workflows_last_ms, now_ms - self._holds_last_ms
-        found = await self._db.write(lambda tx: cancels.expire(tx, workflows_before_ms, holds_before_ms, now_ms))
+        found = await self._db.write(lambda tx: cancels.expire(tx, self._patience, now_ms))
         for changed in found:
             self._bell.ring("work", "outbox", *changed.topics())
         if found:
-            log.info("old workflows and approvals were canceled", extra={"count": len(found)})
+            log.info("what waited for too long was canceled", extra={"count": len(found)})
         return bool(found)

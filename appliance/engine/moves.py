@@ -29,7 +29,7 @@ from appliance.model import (
     User,
     Vcs,
 )
-from appliance.store import approvals, continuations, jobs, people, pipelines, projects, requirements
+from appliance.store import approvals, continuations, jobs, locks, people, pipelines, projects, requirements
 from appliance.store.database import Tx
 
 
@@ -285,6 +285,17 @@ def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
         return None
     jobs.set_message(tx, job_id, message)
     return settle.changed_by(tx, job)
+
+
+def release_lock(tx: Tx, job_id: JobId, now_ms: int) -> Changed:
+    """Let the next one of a serial group begin, while who has the lock goes on. Raises NotFound, Conflict."""
+    job = jobs.by_id(tx, job_id)
+    changed = settle.changed_by(tx, job)
+    lock = locks.of_job(tx, job_id)
+    if lock is None or not lock.is_held:
+        raise Conflict("Job does not hold a serial group.")
+    settle.let_next(tx, lock, changed, now_ms)
+    return changed
 
 
 def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:

@@ -136,11 +136,30 @@ def _wanted(tx: Tx, workflow: pipelines.Workflow, rows: Sequence[jobs.Job], wish
                 _check_failed_tests(tx, row, now_ms)
     else:
         return dict.fromkeys((row.id for row in rows), True)
-    again = _reached(seeds, ((required, job) for job, required in edges))
+    again = _with_locks(tx, rows, _reached(seeds, _arrows(edges)), edges)
     kept = {row.id for row in rows}
     if wish.sparse_tree:
-        kept = _reached(seeds, [*edges, *((required, job) for job, required in edges)])
+        kept = _reached(seeds, [*edges, *_arrows(edges)])
     return {row.id: row.id in again for row in rows if row.id in kept}
+
+
+def _with_locks(tx: Tx, rows: Sequence[jobs.Job], again: set[JobId], edges: Sequence[tuple[JobId, JobId]]) -> set[JobId]:
+    """What is run again, with the serial groups that it stands in: from their locks on, since they are held as a whole.
+
+    The unlock job comes after all that its lock protects, so it is among those to be run again.
+    """
+    keys = {row.id: jobs.plan_of(tx, row.id).key for row in rows if row.type in (plans.JobType.LOCK, plans.JobType.UNLOCK)}
+    while True:
+        held = {keys[row.id] for row in rows if row.type == plans.JobType.UNLOCK and row.id in again}
+        missing = [row.id for row in rows if row.type == plans.JobType.LOCK and keys[row.id] in held and row.id not in again]
+        if not missing:
+            return again
+        again = _reached([*again, *missing], _arrows(edges))
+
+
+def _arrows(edges: Iterable[tuple[JobId, JobId]]) -> list[tuple[JobId, JobId]]:
+    """From each job to those that require it."""
+    return [(required, job) for job, required in edges]
 
 
 def _check_failed_tests(tx: Tx, row: jobs.Job, now_ms: int) -> None:

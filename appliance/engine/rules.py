@@ -19,6 +19,8 @@ def freed_as(type: str) -> JobStatus:
         return JobStatus.NOT_RUNNING
     if type == JobType.APPROVAL:
         return JobStatus.ON_HOLD
+    if type == JobType.LOCK:
+        return JobStatus.QUEUED
     return JobStatus.SUCCESS
 
 

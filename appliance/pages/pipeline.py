@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,19 +105,32 @@ async def cancel(request: web.Request) -> web.Response:
 
 async def approve(request: web.Request) -> web.Response:
     parts, user, wanted = parts_of(request), user_of(request), JobId(request.match_info["id"])
+    path = await _path_of_job(request, wanted)
+    with suppress(Conflict):  # somebody else was faster, or it was canceled: the page shows it
+        await parts.commands.approve(wanted, user)
+    return back_to(path)
+
+
+async def release(request: web.Request) -> web.Response:
+    """Let the next one of a serial group begin."""
+    parts, wanted = parts_of(request), JobId(request.match_info["id"])
+    path = await _path_of_job(request, wanted)
+    with suppress(Conflict):  # it has let go meanwhile
+        await parts.commands.release_lock(wanted)
+    return back_to(path)
+
+
+async def _path_of_job(request: web.Request, job_id: JobId) -> str:
+    """The page of the pipeline that a job belongs to. Raises NotFound when it is none for this user."""
+    user = user_of(request)
 
     def read(tx: Tx) -> str:
-        job = jobs.by_id(tx, wanted)
+        job = jobs.by_id(tx, job_id)
         if not projects.may_enter(tx, user, job.project_id):
             raise NotFound("Job not found")
         return _path_of(tx, job.workflow_id)
 
-    path = await parts.db.read(read)
-    try:
-        await parts.commands.approve(wanted, user)
-    except Conflict:
-        return back_to(path)  # somebody else was faster, or it was canceled: the page shows it
-    return back_to(path)
+    return await parts_of(request).db.read(read)
 
 
 def _path_of(tx: Tx, workflow_id: WorkflowId) -> str:
@@ -129,4 +143,5 @@ ROUTES = (
     Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled|setup|compiled-setup}}", text, Policy.USER),
     Route("POST", "/workflows/{id}/cancel", cancel, Policy.FORM),
     Route("POST", "/approvals/{id}", approve, Policy.FORM),
+    Route("POST", "/locks/{id}/release", release, Policy.FORM),
 )

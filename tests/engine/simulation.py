@@ -14,11 +14,12 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 from appliance.engine import moves as real_moves
+from appliance.engine import reruns
 from appliance.errors import RondoError
 from appliance.language import plan as plans
 from appliance.model import (
@@ -32,6 +33,7 @@ from appliance.model import (
     User,
     UserId,
     Vcs,
+    WorkflowId,
 )
 from appliance.store import jobs, pipelines, projects, queue
 from appliance.store.database import migrate
@@ -48,7 +50,7 @@ ENDS = [NodeStatus.SUCCESS] * 6 + [
 RAN = (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEDOUT, JobStatus.INFRASTRUCTURE_FAIL, JobStatus.CANCELED)
 BEGUN = (JobStatus.NOT_RUNNING, JobStatus.RUNNING, JobStatus.ON_HOLD, JobStatus.QUEUED, *RAN[:-1])
 TERMINAL = ("success", "failed", "canceled", "unauthorized", "not_run")
-MOVES = SimpleNamespace(**vars(real_moves))
+MOVES = SimpleNamespace(**vars(real_moves), rerun=reruns.rerun)
 
 
 class Crash(Exception):
@@ -251,18 +253,35 @@ class World:
             self.move("finish_node", JobId(row["job_id"]), row["idx"], self.random.choice(ENDS), "late", [], self.now_ms)
 
     def person(self) -> None:
-        kind = self.random.choice(("approve", "approve", "cancel_job", "cancel_workflow", "fail_waiting_job"))
-        if kind == "cancel_workflow":
+        kind = self.random.choice(("approve", "approve", "cancel_job", "cancel_workflow", "fail_waiting_job", "rerun"))
+        if kind in ("cancel_workflow", "rerun"):
             rows = self.tx.execute("SELECT id FROM workflows").fetchall()
-            if rows and self.random.random() < 0.4:
-                self.move(kind, self.random.choice(rows)["id"], *self._who(kind), self.now_ms)
+            if rows and self.random.random() < 0.5 and (kind != "rerun" or len(rows) < 9):
+                workflow_id = WorkflowId(self.random.choice(rows)["id"])
+                how = (self._wish(workflow_id), WHO) if kind == "rerun" else self._who(kind)
+                self.move(kind, workflow_id, *how, self.now_ms)
             return
-        only = "WHERE type = 'approval'" if kind == "approve" else ""
+        # Who cancels an unlock job by itself lets the next one begin, as it is meant: nothing to look for here.
+        only = "WHERE type = 'approval'" if kind == "approve" else "WHERE type != 'unlock'"
         rows = self.tx.execute(f"SELECT id FROM jobs {only}").fetchall()
         if not rows or (kind != "approve" and self.random.random() < 0.6):
             return
         job_id = JobId(self.random.choice(rows)["id"])
         self.move(kind, job_id, *self._who(kind), self.now_ms)
+
+    def _wish(self, workflow_id: WorkflowId) -> reruns.Wish:
+        """Again from the start, from what failed, or a few of the jobs, with or without the rest."""
+        rows = [row.id for row in jobs.of_workflow(self.tx, workflow_id)]
+        some = tuple(self.random.sample(rows, min(len(rows), 2)))
+        return self.random.choice(
+            (
+                reruns.Wish(),
+                reruns.Wish(from_failed=True),
+                reruns.Wish(jobs=some),
+                reruns.Wish(jobs=some, sparse_tree=True),
+                reruns.Wish(from_failed=True, jobs=some),
+            )
+        )
 
     def _who(self, kind: str) -> tuple[Any, ...]:
         return (WHO,) if kind == "approve" else ("somebody",)
@@ -284,9 +303,31 @@ class World:
         ]
         if len(set(events)) < len(events):
             raise Wrong(f"an event became two pipelines: {events}")
+        self._check_locks()
         for node, count in self.starts.items():
             if count > 1:
                 raise Wrong(f"node {node} was started {count} times")
+
+    def _check_locks(self) -> None:
+        """A lock is held between its lock job and its unlock job, by one at a time, and by nobody else."""
+        held = self.tx.execute(
+            "SELECT jobs.id, jobs.name, jobs.status, locks.key, workflows.stopped_at_ms FROM locks"
+            " JOIN jobs ON jobs.id = locks.job_id JOIN workflows ON workflows.id = jobs.workflow_id WHERE locks.is_held = 1"
+        ).fetchall()
+        for row in held:
+            if row["status"] != "success" or row["stopped_at_ms"] is not None:
+                raise Wrong(f"{row['key']} is held by {row['name']}, which is {row['status']}, or whose workflow is over")
+        keys = {row["key"] for row in held}
+        for row in self.tx.execute("SELECT key FROM locks WHERE is_held = 0").fetchall():
+            if row["key"] not in keys:
+                raise Wrong(f"somebody waits for {row['key']}, which nobody holds")
+        busy = self.tx.execute(
+            "SELECT json_extract(locks.plan, '$.key') AS key FROM jobs JOIN requirements ON requirements.job_id = jobs.id"
+            " JOIN jobs AS locks ON locks.id = requirements.required_id AND locks.type = 'lock'"
+            " WHERE jobs.status IN ('running', 'not_running') GROUP BY 1 HAVING count(*) > 1"
+        ).fetchall()
+        if busy:
+            raise Wrong(f"two jobs of the serial group {busy[0]['key']} run at once")
 
     def _check_workflow(self, workflow_id: str) -> None:
         workflow = pipelines.workflow(self.tx, workflow_id)  # type: ignore[arg-type]
@@ -317,12 +358,16 @@ class World:
             self.ended[what] = status
 
     def _check_job(self, row: jobs.Job, requires: tuple[plans.Require, ...], status: dict[str, JobStatus]) -> None:
+        if row.origin_id is not None:  # carried over as it ended, by a rerun: nothing of it was decided here
+            if not row.status.is_done:
+                raise Wrong(f"job {row.name} is carried over and {row.status}")
+            return
         met = [(status[one.job].required_as in one.statuses if status[one.job].is_done else None) for one in requires]
         if row.status is JobStatus.BLOCKED and (False in met or None not in met):
             raise Wrong(f"job {row.name} is blocked, and all that decides it is known: {met}")
         if (row.status in BEGUN or row.started_at_ms is not None) and not all(met):
             raise Wrong(f"job {row.name} is {row.status}, and its requirements are {met}")
-        if row.status is JobStatus.NOT_RUN and False not in met:
+        if row.status is JobStatus.NOT_RUN and False not in met and row.type != plans.JobType.LOCK:  # those may be outrun
             raise Wrong(f"job {row.name} was not run, and nothing stood in its way: {met}")
 
     # The end of a world
@@ -339,6 +384,8 @@ class World:
             for row in self.tx.execute("SELECT id FROM jobs WHERE status = 'on_hold'").fetchall():
                 self.move("approve", JobId(row["id"]), WHO, self.now_ms)
             if not self._is_something_left():
+                if self.tx.execute("SELECT count(*) FROM locks").fetchone()[0]:
+                    raise Wrong("a lock outlives all workflows")
                 return
         stuck = self.tx.execute("SELECT name, status FROM jobs WHERE stopped_at_ms IS NULL").fetchall()
         raise Wrong(f"left alone, it never ends: {[tuple(row) for row in stuck]}")
@@ -362,13 +409,12 @@ def _short(argument: Any) -> str:
 
 
 def random_plan(chance: random.Random) -> plans.Plan:
-    """One to three workflows of up to nine jobs, each needing some of those before it in some way."""
-    return plans.Plan(
-        version="2.1",
-        workflows=tuple(
-            plans.Workflow(name=f"w{number}", jobs=tuple(_jobs(chance))) for number in range(chance.randint(1, 2))
-        ),
-    )
+    """One or two workflows of up to eight jobs, each needing some of those before it in some way."""
+
+    def workflow(number: int) -> plans.Workflow:
+        return plans.Workflow(name=f"w{number}", jobs=tuple(_jobs(chance)), max_auto_reruns=chance.choice((0, 0, 2)))
+
+    return plans.Plan(version="2.1", workflows=tuple(workflow(number) for number in range(chance.randint(1, 2))))
 
 
 def _jobs(chance: random.Random) -> list[plans.Job]:
@@ -386,7 +432,18 @@ def _jobs(chance: random.Random) -> list[plans.Job]:
                 steps=(plans.Run(command="true", name="true"),) if kind is plans.JobType.BUILD else (),
             )
         )
-    return made
+    return [part for job in made for part in (_in_group(chance, job) if job.type is plans.JobType.BUILD else [job])]
+
+
+def _in_group(chance: random.Random, job: plans.Job) -> list[plans.Job]:
+    """Some jobs stand in one of two serial groups, as the language would have it; others keep to their names."""
+    if chance.random() < 0.75:
+        return [job]
+    key = chance.choice(("g1", "g2"))
+    lock = plans.Job(name=f"{job.name}/lock", type=plans.JobType.LOCK, key=key, requires=job.requires)
+    held = replace(job, requires=(plans.Require(job=lock.name),))
+    after = (plans.Require(job=job.name, statuses=TERMINAL),)
+    return [lock, held, plans.Job(name=f"{job.name}/unlock", type=plans.JobType.UNLOCK, key=key, requires=after)]
 
 
 def _require(chance: random.Random, name: str) -> plans.Require:

@@ -32,6 +32,7 @@ __all__ = ["project", "tx"]
 
 J = JobStatus
 DAY_MS = 86_400_000
+PATIENCE = cancels.Patience(workflows_ms=90 * DAY_MS, holds_ms=5 * DAY_MS, locks_ms=5 * 3_600_000)
 
 
 def test_a_cancel_while_a_node_is_being_claimed_wins_or_comes_too_late_but_never_both(tx: Tx, project: Project) -> None:
@@ -162,7 +163,7 @@ async def test_the_clock_ends_old_workflows_and_approvals_that_nobody_gives(tmp_
             create(tx, project, job("c"), number=2)
 
         await db.write(make)
-        expiry = Expiry(db=db, bell=Bell(), clock=clock, workflows_last_ms=90 * DAY_MS, holds_last_ms=5 * DAY_MS)
+        expiry = Expiry(db=db, bell=Bell(), clock=clock, patience=PATIENCE)
         clock.advance(5 * 86_400)
         assert not await expiry.expire_some()
         clock.advance(1)
@@ -187,5 +188,20 @@ def test_the_queries_use_their_index(tx: Tx, sql: str, index: str) -> None:
 def test_more_than_a_transaction_holds_takes_several(tx: Tx, project: Project) -> None:
     for number in range(1, 121):
         create(tx, project, job("a"), number=number)
-    assert len(cancels.expire(tx, NOW + 1, 0, NOW + 1)) == 100
-    assert len(cancels.expire(tx, NOW + 1, 0, NOW + 1)) == 20
+    assert len(cancels.expire(tx, replace(PATIENCE, workflows_ms=0), NOW + 1)) == 100
+    assert len(cancels.expire(tx, replace(PATIENCE, workflows_ms=0), NOW + 1)) == 20
+
+
+def test_a_wait_for_a_serial_group_ends(tx: Tx, project: Project) -> None:
+    def in_group(name: str) -> list[plans.Job]:
+        lock = replace(job(f"{name}/lock", type=plans.JobType.LOCK), key="g")
+        unlock = replace(job(f"{name}/unlock", type=plans.JobType.UNLOCK), key="g")
+        after = (plans.Require(job=name, statuses=("success", "failed", "canceled", "unauthorized", "not_run")),)
+        return [lock, job(name, lock.name), replace(unlock, requires=after)]
+
+    create(tx, project, *in_group("a"))
+    create(tx, project, *in_group("b"), number=2)
+    assert cancels.expire(tx, PATIENCE, NOW + PATIENCE.locks_ms) == []
+    assert len(cancels.expire(tx, PATIENCE, NOW + PATIENCE.locks_ms + 1)) == 1
+    assert statuses(tx, 2) == {"b/lock": J.CANCELED, "b": J.NOT_RUN, "b/unlock": J.SUCCESS}
+    assert statuses(tx)["a"] is J.NOT_RUNNING, "who has the lock keeps it"

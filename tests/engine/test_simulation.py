@@ -11,7 +11,7 @@ import pytest
 
 from appliance.engine import moves
 from appliance.model import JobStatus, NodeStatus
-from appliance.store import jobs
+from appliance.store import jobs, locks
 from tests.engine.simulation import MOVES, Wrong, run_world, template
 
 WORLDS = 150
@@ -70,6 +70,22 @@ def accept_every_time(tx: Any, trigger: Any, now_ms: int, honour: bool) -> Any:
     return moves.accept(tx, trigger, now_ms, honour)
 
 
+def cancel_and_keep_the_lock(tx: Any, workflow_id: Any, who: Any, now_ms: int) -> Any:
+    held = tx.execute("SELECT job_id FROM locks WHERE workflow_id = :id AND is_held = 1", {"id": workflow_id}).fetchall()
+    kept = [locks.of_job(tx, row["job_id"]) for row in held]
+    changed = moves.cancel_workflow(tx, workflow_id, who, now_ms)
+    for lock in kept:
+        assert lock is not None
+        locks.arrive(tx, lock.job_id, lock.key, now_ms)
+    return changed
+
+
+def finish_and_let_two_in(tx: Any, job_id: Any, *rest: Any) -> Any:
+    for row in tx.execute("SELECT job_id FROM locks WHERE is_held = 1").fetchall():
+        locks.remove(tx, row["job_id"])
+    return moves.finish_node(tx, job_id, *rest)
+
+
 @pytest.mark.parametrize(
     ("name", "bug"),
     [
@@ -79,6 +95,8 @@ def accept_every_time(tx: Any, trigger: Any, now_ms: int, honour: bool) -> Any:
         ("approve", approve_anything),
         ("cancel_job", cancel_without_the_nodes),
         ("accept", accept_every_time),
+        ("cancel_workflow", cancel_and_keep_the_lock),
+        ("finish_node", finish_and_let_two_in),
     ],
 )
 def test_a_planted_bug_is_caught(empty: sqlite3.Connection, name: str, bug: Callable[..., Any]) -> None:
