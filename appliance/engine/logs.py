@@ -210,6 +210,11 @@ class LogWriter:
         offset, size = _PAIR.unpack(os.pread(self._notes, _PAIR.size, number * _PAIR.size))
         return offset, size
 
+    def look_for(self, secret_needles: list[bytes]) -> None:
+        """Mask these from now on; what is held back already is looked through for them too."""
+        held, self._masker = self._masker.held, Masker(secret_needles)
+        self._masker.held = held
+
     def write(self, output: bytes) -> None:
         """Take output of the sandbox."""
         held = self._masker.held

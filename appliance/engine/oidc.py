@@ -85,21 +85,24 @@ async def with_tokens(shop: Workshop, facts: Facts) -> Facts:
     if not facts.may_have_secrets:
         return facts
     tokens = {
-        "CIRCLE_OIDC_TOKEN": await token(shop, facts, Wish()),
-        "CIRCLE_OIDC_TOKEN_V2": await token(shop, facts, Wish(version=2)),
+        "CIRCLE_OIDC_TOKEN": (await token(shop, facts, Wish()))[0],
+        "CIRCLE_OIDC_TOKEN_V2": (await token(shop, facts, Wish(version=2)))[0],
     }
     return replace(facts, tokens=tokens)
 
 
-async def token(shop: Workshop, facts: Facts, wish: Wish) -> str:
-    """A signed token that says who this job is. Only for a pipeline that gets secrets."""
+async def token(shop: Workshop, facts: Facts, wish: Wish) -> tuple[str, int]:
+    """A signed token that says who this job is, and when it expires. Only for a pipeline that gets secrets.
+
+    Raises BadRequest when it is wished to live longer than it may.
+    """
     assert facts.may_have_secrets
     keys = await _keys(shop.db, shop.box, shop.clock)
     key = signing(keys, shop.clock.now_ms())
     identity = await shop.db.read(lambda tx: identity_of(tx, facts))
     pem = await shop.db.read(lambda tx: oidc.private_pem(tx, shop.box, key.id))
     said = claims(facts, identity, wish, shop.web_url, shop.git_url(facts.project), shop.clock.now_ms() // 1000)
-    return await asyncio.to_thread(_sign, said, pem, key.id)
+    return await asyncio.to_thread(_sign, said, pem, key.id), said["exp"]
 
 
 def identity_of(tx: Tx, facts: Facts) -> Identity:
@@ -120,7 +123,10 @@ def claims(facts: Facts, identity: Identity, wish: Wish, web_url: str, git_url: 
     customs = (identity.of_project, identity.of_organization)
     audience = wish.audience or next((one.audience for one in customs if one.audience), (org_id,))
     ttl = next((one.ttl for one in customs if one.ttl), None)
-    ttl_s = wish.ttl_s or (USUAL_TTL_S if ttl is None else seconds(ttl))
+    longest_s = USUAL_TTL_S if ttl is None else seconds(ttl)
+    ttl_s = wish.ttl_s or longest_s
+    if ttl_s > longest_s:  # a job may only choose less than its admins did
+        raise BadRequest(f"ttl: a token of this job lives {longest_s} seconds at most.")
     origin = vcs_origin(git_url)
     ref = f"refs/tags/{trigger.tag}" if trigger.tag else f"refs/heads/{trigger.branch}"
     subject = f"org/{org_id}/project/{project.id}/user/{identity.user_id}"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,10 @@ class Record:
         self._index = facts.node.index
         self._ended: list[moves.StepEnd] = []
         self.is_finished = False
-        self._mask(facts.masked)
+        self._known = facts.masked
+        self._writers: set[LogWriter] = set()
+        self._needles = needles(self._known)
+        self._masker = Masker(self._needles)
 
     def mask(self, text: str) -> str:
         """`text` without the job's secrets."""
@@ -60,7 +63,7 @@ class Record:
 
     def remember_secrets(self) -> None:
         """Before a sandbox is opened: what its steps will know, sealed, for a runner after a restart. Raises DiskFull."""
-        self._write_secrets(self._facts.masked)
+        self._write_secrets(self._known)
 
     def recall_secrets(self) -> None:
         """A sandbox from before a restart may still say a secret that was changed or removed meanwhile."""
@@ -68,14 +71,20 @@ class Record:
             text = self._shop.box.open(self._secrets_path.read_bytes(), self._purpose)
         except FileNotFoundError:
             return
-        values = {*json.loads(text), *self._facts.masked}
-        self._mask(values)
-        with contextlib.suppress(DiskFull):  # then the older ones stay written down
-            self._write_secrets(values)
-
-    def _mask(self, values: Iterable[str]) -> None:
-        self._needles = needles(values)
+        self._known |= set(json.loads(text))
+        self._needles = needles(self._known)
         self._masker = Masker(self._needles)
+        with contextlib.suppress(DiskFull):  # then the older ones stay written down
+            self._write_secrets(self._known)
+
+    async def keep_secret(self, values: set[str]) -> None:
+        """Mask these too from now on, in the logs that are being written too, and after a restart. Raises DiskFull."""
+        known = self._known | values
+        await asyncio.to_thread(self._write_secrets, known)
+        self._known, self._needles = known, await asyncio.to_thread(needles, known)
+        self._masker = Masker(self._needles)
+        for writer in self._writers:
+            writer.look_for(self._needles)
 
     def _write_secrets(self, values: set[str]) -> None:
         if not values:
@@ -161,7 +170,11 @@ class Record:
     def log(self, position: int) -> Iterator[StepLog]:
         """The log of a step, to be written; going on where an earlier runner stopped."""
         with LogWriter(self._shop.blobs.log(self._job_id, self._index, position), self._needles) as writer:
-            yield StepLog(writer, lambda: self._ring_log(position))
+            self._writers.add(writer)
+            try:
+                yield StepLog(writer, lambda: self._ring_log(position))
+            finally:
+                self._writers.discard(writer)
 
     def _take_ended(self) -> list[moves.StepEnd]:
         ended, self._ended = self._ended, []

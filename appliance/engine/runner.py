@@ -13,6 +13,7 @@ import logging
 from enum import Enum
 
 from appliance.engine import asks, key_ring, moves, oidc, placement, remote_docker
+from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.services import Services
@@ -141,7 +142,11 @@ class _Runner:
         with self._shop.live.show(live):
             services = Services(self._shop, self._facts, sandbox, self.record)
             async with asyncio.TaskGroup() as beside:
-                helpers = [beside.create_task(meter.run()), beside.create_task(services.run())]
+                helpers = [
+                    beside.create_task(meter.run()),
+                    beside.create_task(services.run()),
+                    beside.create_task(answer_questions(self._shop, self._facts, sandbox, self.record)),
+                ]
                 if self._carry_on is not None:
                     name = f"{self._facts.job.id}.{self._facts.node.index}"
                     helpers.append(beside.create_task(asks.answer_all(sandbox, name, self._carry_on)))

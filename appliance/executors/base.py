@@ -147,6 +147,20 @@ class Readiness:
     is_healthy: bool | None = None  # None: the image has no health check
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a command asks of the appliance, by the in-job `circleci`. Who asks is this sandbox; the text is anybody's.
+
+    `id` is of [0-9a-z], `text` one line. The answer is `put` as ANSWERS + id: "ok TEXT" or "no REASON", and a newline.
+    """
+
+    id: str
+    text: str
+
+
+ANSWERS = "answers/"
+
+
 class Process(Protocol):
     """A process in the sandbox beside the supervised commands: data streams and debug shells. Not re-attachable."""
 
@@ -244,6 +258,13 @@ class Sandbox(Protocol):
         A command asks by a file ID.ask of at most 9 MiB below $CIRCLE_INTERNAL_TASK_DATA/ask, and waits for ID.answer.
         Everything there may be the job's own doing. An ask is yielded again by a later reader until it is answered.
         Ends only by being closed; raises SandboxError when it cannot be read on.
+        """
+
+    def questions(self) -> AsyncGenerator[Question, None]:
+        """What commands of this sandbox ask, as they ask it; for ever, or until the sandbox is lost.
+
+        Runs beside everything else here; one reader at a time. A question without an answer is asked again, also of the
+        reader after this one: so it may come twice, and is never lost.
         """
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:

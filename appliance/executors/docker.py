@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -364,6 +364,7 @@ class AttachTransport:
     def __init__(self, stream: Hijack) -> None:
         self._stream = stream
         self._stderr = b""
+        self.hear: Callable[[bytes], None] = lambda aside: None
 
     @property
     def last_words(self) -> str:
@@ -377,6 +378,7 @@ class AttachTransport:
             stdout, stderr = await self._stream.read()
             if stderr:
                 self._stderr = (self._stderr + stderr)[-STDERR_KEPT_BYTES:]
+                self.hear(stderr)
             if stdout or not stderr:
                 return stdout
 
@@ -411,8 +413,7 @@ class _Engine:
     async def attach(self, container_id: str) -> Hijack:
         if self.docker.api_version == "auto":
             await self.docker.version()
-        path = f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
-        return await self.stream(path, container_id)
+        return await self.stream(f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1", container_id)
 
     async def stream(self, path: str, container_id: str, body: Any = None, *, tty: bool = False) -> Hijack:
         stream = await open_hijack(self.url, self.docker.api_version, path, body, tty=tty, tls=self._tls)

@@ -1,7 +1,7 @@
 """An executor in memory for tests of what stands above it. It keeps the contract; scripts are a few words of shell.
 
 A script's lines (also split at ";"):  echo WORDS   exit N   seq N   sleep ANYTHING   trap '' TERM   pwd   echo $NAME
-circleci step halt
+circleci step halt   circleci run oidc get CLAIMS (asks, and prints the answer)
 `sleep` takes until `FakeExecutor.release` or a kill, so a test decides when. Unknown lines print nothing.
 """
 
@@ -13,11 +13,24 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.errors import ImageError, SandboxError, SandboxLost, Unavailable
-from appliance.executors.base import Ask, Command, Exit, PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
+from appliance.executors.base import (
+    ANSWERS,
+    Ask,
+    Command,
+    Exit,
+    PrivateDocker,
+    Process,
+    Progress,
+    Question,
+    SandboxSpec,
+    Service,
+    Usage,
+)
 from appliance.executors.payload import payload
 
 CHUNK_BYTES = 256 * 1024
 UNKNOWN_IMAGE = "no/such:image"
+ASK = "circleci run oidc get"
 
 ProcessAnswer = Callable[[Sequence[str], bytes], tuple[bytes, int]]
 """(argv, all of its input) -> its output and exit code."""
@@ -33,15 +46,29 @@ class FakeCommand:
     todo: list[str] = field(default_factory=list)
     ignores_term: bool = False
     halts: bool = False
+    ask: Callable[[FakeCommand, str], None] = lambda command, text: None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def go_on(self) -> None:
         """Run lines until one sleeps or the script ends."""
-        while self.exit is None and self.todo and not self.todo[0].startswith("sleep"):
+        while self.exit is None and self.todo and not self.todo[0].startswith(("sleep", ASK)):
             self._line(self.todo.pop(0))
+        if self.exit is None and self.todo and self.todo[0].startswith(ASK):
+            self.ask(self, self.todo[0].removeprefix(ASK).strip() or "{}")
         if self.exit is None and not self.todo:
             self.exit = Exit(0, halts=self.halts)
         self.ring()
+
+    def hear(self, answer: str) -> None:
+        """The answer to what it has asked."""
+        self.todo.pop(0)
+        word, _, rest = answer.strip().partition(" ")
+        if word == "ok":
+            self.log += f"{rest}\n".encode()
+            self.go_on()
+        else:
+            self.log += f"circleci: {rest}\n".encode()
+            self.end(1)
 
     def ring(self) -> None:
         self.changed.set()
@@ -78,6 +105,13 @@ class FakeNode:
     files: dict[str, bytes] = field(default_factory=dict)  # what was `put`
     is_running: bool = True
     usage: Usage = field(default_factory=lambda: Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=1))  # for tests
+    asking: dict[str, tuple[str, FakeCommand]] = field(default_factory=dict)  # by the question's id, until it is answered
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self, command: FakeCommand, text: str) -> None:
+        self.asking[f"{command.command.id}x{len(self.files)}"] = (f"oidc 0 - {text}", command)
+        self.asked.set()
+        self.asked = asyncio.Event()
 
 
 class FakeExecutor:
@@ -172,7 +206,7 @@ class FakeSandbox:
         if command.id not in commands:
             lines = re.split(r"[;\n]", command.script)
             todo = [line.strip() for line in lines if line.strip()]
-            commands[command.id] = FakeCommand(command, todo=todo)
+            commands[command.id] = FakeCommand(command, todo=todo, ask=self._alive().ask)
             commands[command.id].go_on()
         return commands[command.id]
 
@@ -198,7 +232,20 @@ class FakeSandbox:
         return FakeProcess(argv, self._on_process)
 
     async def put(self, name: str, data: bytes) -> None:
-        self._alive().files[name] = data
+        node = self._alive()
+        node.files[name] = data
+        if name.startswith(ANSWERS) and (asked := node.asking.pop(name.removeprefix(ANSWERS), None)) is not None:
+            asked[1].hear(data.decode())
+
+    async def questions(self) -> AsyncGenerator[Question, None]:
+        seen: set[str] = set()
+        while True:
+            node = self._alive()
+            asked = node.asked
+            for question_id in [each for each in node.asking if each not in seen]:
+                seen.add(question_id)
+                yield Question(question_id, node.asking[question_id][0])
+            await asked.wait()
 
     async def install(self, name: str, text: str) -> None:
         self._alive().files[f"bin/{name}"] = text.encode()

@@ -1,10 +1,10 @@
 """Sandboxes of processes of this host, in a scratch folder: for `make demo` and single-user machines. No isolation.
 
-The supervisor is started detached, its stdin and stdout are two FIFOs that it holds open itself in both directions.
+The supervisor is started detached, its stdin, stdout and stderr are FIFOs that it holds open itself in both directions.
 So it never sees an end of file or a broken pipe when the appliance dies, and the next one opens the FIFOs again.
 
 A folder of a sandbox (`ref` is its name, the node):  home/  the jobs' HOME    state/  the supervisor's
-in, out  the FIFOs    pid  the supervisor's pid and start time    cookie  in the environment of all that it started
+in, out, aside  the FIFOs    pid  the supervisor's pid and start time    cookie  in the environment of all that it started
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from appliance.executors.local_process import (
     end_job,
     has_cookie,
     identity,
-    ready,
+    readable,
     start_local_process,
     write_all,
 )
@@ -40,6 +40,7 @@ from appliance.executors.supervised import CHUNK_BYTES, Pace, SupervisedSandbox,
 
 COOKIE = "RONDO_SANDBOX"
 PIPE_BYTES = 1 << 20
+ASIDE_BYTES = 16 << 10
 
 # What jobs get of the appliance's own environment: enough to find programs, nothing that could be a secret.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TERM")
@@ -90,7 +91,7 @@ class LocalExecutor:
     def _start_supervisor(self, folder: Path, cookie: str) -> None:
         """Detached: a session of its own. Not by asyncio, whose child would be ours; this one outlives us."""
         text = f"cd -- {quote(str(folder / 'home'))} || exit 1\n{shim.supervisor()}"
-        descriptors = [os.open(folder / name, os.O_RDWR | os.O_CLOEXEC) for name in ("in", "out", "errors")]
+        descriptors = [os.open(folder / name, os.O_RDWR | os.O_CLOEXEC) for name in ("in", "out", "aside")]
         try:
             pid = os.posix_spawn(
                 "/bin/sh",
@@ -241,6 +242,8 @@ class FifoTransport:
         self._on_close = on_close
         self._in = os.open(folder / "in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._out = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._aside = os.open(folder / "aside", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.hear: Callable[[bytes], None] = lambda aside: None
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._is_open = True
@@ -257,10 +260,12 @@ class FifoTransport:
 
     async def receive(self) -> bytes:
         while self._is_open:
+            with contextlib.suppress(BlockingIOError):
+                self.hear(os.read(self._aside, ASIDE_BYTES))
             try:
                 return os.read(self._out, CHUNK_BYTES)
             except BlockingIOError:
-                await ready(self._out, is_write=False)
+                await readable(self._out, self._aside)
         return b""
 
     async def close(self) -> None:
@@ -268,6 +273,7 @@ class FifoTransport:
             self._is_open = False
             os.close(self._in)
             os.close(self._out)
+            os.close(self._aside)
             self._on_close(self)
 
 
@@ -276,9 +282,8 @@ def _make_folder(folder: Path, cookie: str) -> None:
     (folder / "cookie").write_text(cookie)
     (folder / "home").mkdir()
     (folder / "tmp").mkdir()  # what jobs leave there goes with the sandbox
-    (folder / "errors").touch()
-    os.mkfifo(folder / "in", 0o600)
-    os.mkfifo(folder / "out", 0o600)
+    for name in ("in", "out", "aside"):
+        os.mkfifo(folder / name, 0o600)
 
 
 def _is_supervised(folder: Path) -> bool:

@@ -169,14 +169,29 @@ def _set_size(terminal: int, columns: int, rows: int) -> None:
 
 async def ready(fd: int, *, is_write: bool) -> None:
     """Wait until `fd` can be read or written."""
+    if not is_write:
+        await readable(fd)
+        return
     loop = asyncio.get_running_loop()
-    add, remove = (loop.add_writer, loop.remove_writer) if is_write else (loop.add_reader, loop.remove_reader)
     done = asyncio.Event()
-    add(fd, done.set)
+    loop.add_writer(fd, done.set)
     try:
         await done.wait()
     finally:
-        remove(fd)
+        loop.remove_writer(fd)
+
+
+async def readable(*fds: int) -> None:
+    """Wait until one of `fds` can be read."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    for fd in fds:
+        loop.add_reader(fd, done.set)
+    try:
+        await done.wait()
+    finally:
+        for fd in fds:
+            loop.remove_reader(fd)
 
 
 async def write_all(fd: int, data: bytes) -> None:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.asks import AskReader
-from appliance.executors.base import Ask, Command, Exit, Process, Service
+from appliance.executors.base import Ask, Command, Exit, Process, Question, Service
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
+from appliance.executors.questions import Questions
 
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
 LONGEST_ANSWER_BYTES = 16 << 20  # of a helper's short answer
 SHORT_BYTES = 65536  # what a runner prints of a command that nobody followed
+LISTEN_EVERY_S = 1.0  # while nobody follows a command, and so hears what is said aside
+LISTEN_S = 0.02
 
 
 class Transport(Protocol):
     """A two-way byte channel to one supervisor."""
+
+    hear: Callable[[bytes], None]
+    """What `receive` calls with what the supervisor says aside, in any pieces. Set by the sandbox."""
 
     async def send(self, data: bytes) -> None:
         """All of `data` or, when the channel breaks, some beginning of it. Never mixed with another `send`."""
@@ -61,9 +68,18 @@ class SupervisedSandbox(ABC):
     """What all sandboxes with a supervisor share. A subclass brings the transport, `process` and the folder."""
 
     def __init__(self, transport: Transport | None, pace: Pace) -> None:
-        self._transport = transport
+        self._questions = Questions()
+        self._transport: Transport | None = None
+        if transport is not None:
+            self._take(transport)
         self._pace = pace
         self._turn = 0
+        self._followers = 0
+        self._receiving = asyncio.Lock()
+
+    def _take(self, transport: Transport) -> None:
+        transport.hear = self._questions.feed
+        self._transport = transport
 
     @abstractmethod
     async def _reconnect(self) -> Transport:
@@ -137,6 +153,28 @@ class SupervisedSandbox(ABC):
     def service(self, index: int) -> Service:
         raise SandboxError("this sandbox has no services")
 
+    async def questions(self) -> AsyncGenerator[Question, None]:
+        """Whoever follows a command hears the questions too; while nobody does, they are listened for now and then."""
+        while True:
+            try:
+                async with asyncio.timeout(LISTEN_EVERY_S):
+                    question = await self._questions.take()
+            except TimeoutError:
+                await self._listen()
+            else:
+                yield question
+
+    async def _listen(self) -> None:
+        """Hear what was said aside. What comes beside it is the rest of an answer that nobody wants any more."""
+        async with self._receiving:
+            if self._followers or self._transport is None:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LISTEN_S):
+                    while await self._transport.receive():
+                        pass
+                await self.detach()  # it broke; whoever follows the next command makes a new one
+
     async def detach(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -146,6 +184,17 @@ class SupervisedSandbox(ABC):
 
     async def _follow(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         """One reader at a time: a new turn ends the former one, whose bytes would be ours."""
+        self._followers += 1
+        try:
+            async with self._receiving:
+                pass  # who only listens is done now, and will not take the beginning of our answer
+            async with aclosing(self._follow_alone(command, offset)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._followers -= 1
+
+    async def _follow_alone(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         self._turn += 1
         turn, silent, wait_s = self._turn, 0, self._pace.before_asking_s
         began_s = asyncio.get_running_loop().time()
@@ -180,7 +229,7 @@ class SupervisedSandbox(ABC):
     async def _receive(self, timeout_s: float) -> bytes | None:
         """What came; b"" after the channel broke and a new one was made; None after `timeout_s` of silence."""
         if self._transport is None:
-            self._transport = await self._reconnect()
+            self._take(await self._reconnect())
             return b""
         try:
             async with asyncio.timeout(timeout_s):
@@ -195,7 +244,8 @@ class SupervisedSandbox(ABC):
     async def _send(self, data: bytes) -> None:
         for _ in range(2):
             if self._transport is None:
-                self._transport = await self._reconnect()
+                self._take(await self._reconnect())
+            assert self._transport is not None
             try:
                 await self._transport.send(data)
                 return

@@ -26,7 +26,7 @@ main() {
     'tests split') shift 2; tests_split "$@" ;;
     'tests run') shift 2; tests_run "$@" ;;
     'env subst') shift 2; env_subst "$@" ;;
-    'run oidc') die 'Rondo does not issue OIDC tokens yet' ;;
+    'run oidc') shift 2; run_oidc "$@" ;;
     'run release') die 'Rondo does not keep deploy markers yet' ;;
     'testsuite '*) die 'Rondo does not do "circleci testsuite" yet' ;;
     'version '* | '--version '*) tell_version "${2-}" ;;
@@ -48,6 +48,8 @@ circleci tests split [FILE]             the tests of this node, of those in FILE
     --index=N  --total=N  --time-default=10s  --timings-file=FILE  --show-counts
 circleci tests run --command=COMMAND    run COMMAND with the tests of this node on its standard input
 circleci env subst [TEXT]               fill in $NAME and ${NAME}
+circleci run oidc get [--claims JSON]   an OIDC token of this job, for the audience in the claims: '{"aud": "x"}'
+    --root-issuer  --ttl=30m
 circleci version [--short]
 END
 }
@@ -65,6 +67,54 @@ run_another() { # The same name further down the PATH, or a word on what is wron
 
 halt() { # The supervisor sees the mark when the step ends
     { echo halt >"$state/halt"; } 2>/dev/null || die "cannot write $state/halt: is this a step of a job, and its user?"
+}
+
+# --- run oidc --------------------------------------------------------------------------------------------------------
+
+run_oidc() {
+    [ "${1-}" = get ] || die 'circleci run oidc knows one word: get'
+    shift
+    claims='{}' ttl=- root=0
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --root-issuer | --root-issuer=true) root=1 ;;
+        --root-issuer=false) root=0 ;;
+        --claims=*) claims=${1#*=} ;;
+        --ttl=*) ttl=${1#*=} ;;
+        --claims | --ttl)
+            [ $# -gt 1 ] || die "$1 needs a value"
+            if [ "$1" = --ttl ]; then ttl=$2; else claims=$2; fi
+            shift
+            ;;
+        *) die "unknown flag $1" ;;
+        esac
+        shift
+    done
+    case $ttl in '' | *[!0-9a-z-]*) die "\"$ttl\" is no duration; write it like 1h30m" ;; esac
+    ask "oidc $root $ttl $(printf %s "$claims" | LC_ALL=C tr '\001-\037' ' ')"
+}
+
+# A question goes through the supervisor to whoever listens. The answer comes as a file: "ok TEXT" or "no REASON".
+# It is asked again every two seconds, for the appliance may be starting anew just now: jobs do not wait for it.
+ask() { # TEXT of one line; its answer on standard output
+    # One write() of at most 4096 bytes is never mixed with that of another who asks.
+    [ "$(printf %s "$1" | LC_ALL=C wc -c)" -le 2000 ] || die 'that is too long to be asked: more than 2000 bytes'
+    { [ -p "$state/questions" ] && [ -w "$state/questions" ]; } || die "cannot ask by $state/questions: is this a step of a job, and its user?"
+    id=$$x$(date +%s) tenths=0
+    answer=$state/task/answers/$id
+    until [ -f "$answer" ]; do
+        [ "$tenths" -lt 3000 ] || die 'the appliance has not answered for five minutes'
+        # Open in both directions: that never waits for a reader.
+        [ $((tenths % 20)) -ne 0 ] || printf '%s %s\n' "$id" "$1" 1<>"$state/questions"
+        tenths=$((tenths + 1))
+        sleep 0.1 2>/dev/null || { sleep 1; tenths=$((tenths + 9)); }
+    done
+    IFS= read -r line <"$answer"
+    rm -f "$answer"
+    case $line in
+    'ok '*) printf '%s\n' "${line#ok }" ;;
+    *) die "${line#no }" ;;
+    esac
 }
 
 # --- tests glob ------------------------------------------------------------------------------------------------------

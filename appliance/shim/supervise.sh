@@ -16,6 +16,7 @@
 #   ID.runner  pid of its runner          ID.follow  "NONCE OFFSET ;": somebody wants the output from there
 #   ID.served  the nonce answered last    ID.closing the runner looks at ID.follow once more, and never again
 #   bin/       the in-job `circleci`      task/      what the appliance tells it; halt: what it asks for
+#   questions  a FIFO: lines "ID TEXT" from the in-job `circleci` to the appliance, which answers below task/
 # A small file is written by one write() and ends in " ;", so a half-written one is never believed: no mv, no fork.
 #
 # Commands on stdin, one line each, ending in " ;" so that a line cut off by a client's death is no command:
@@ -35,10 +36,14 @@
 # less asks once more. Bytes of a former reader are what comes before the client's own begin mark. Late writers
 # (daemons that kept the output open) cannot delay the end: every answer is bounded by the size then.
 #
+# Beside the answers, on stderr:  ^Aquestion ID TEXT ;   a line of `questions`. A stream of its own, for it comes at any
+# moment, also amid a tail's bytes. It is lost when nobody is attached just then; so who asks, asks again.
+#
 # Processes:  top ─┬─ main ──pipe──> starter ─┬─ step (its own session)
 #                  (reads stdin)              └─ runner (prints; traps USR1: "look at ID.follow")
-# All are members of foreground pipelines, never "&": a shell without job control starts "&" children with SIGINT and
-# SIGQUIT ignored, for ever, and so would be every program of the step. The starter runs one foreground step at a
+# Beside the starter is the listener to `questions`, which nothing waits for.
+# All others are members of foreground pipelines, never "&": a shell without job control starts "&" children with SIGINT
+# and SIGQUIT ignored, for ever, and so would be every program of the step. The starter runs one foreground step at a
 # time. For a background command it becomes the right side of a new pipeline whose left side is the command.
 # `top` does nothing but wait, so as a container's process 1 it reaps every orphan; when all below it died (a
 # step did `kill -9 -1`), it writes 137 for what has no exit code and starts main again.
@@ -295,6 +300,13 @@ r_install() { # The in-job command under both its names. While nobody has sent a
     chmod 755 "$r_dir/bin/circleci" "$r_dir/bin/circleci-agent"
 } 2>/dev/null
 
+r_listen() { # Pass on what steps ask of the appliance: from the FIFO, which any of them may write to, aside to stderr
+    [ -n "$r_tool" ] || return 0
+    [ -p "$r_dir/questions" ] || mkfifo "$r_dir/questions" 2>/dev/null || return 0
+    # Open in both directions, so that it never ends. "&" is right here: no program of a user's is ever below it.
+    (while IFS= read -r r_line; do printf '\001question %s ;\n' "$r_line"; done <>"$r_dir/questions" >&2 3>&- 5<&-) &
+}
+
 r_make_folder() { # STATE
     if [ "$1" = - ]; then
         for r_dir in /tmp /var/tmp /dev/shm "$HOME" ''; do
@@ -304,7 +316,7 @@ r_make_folder() { # STATE
         done
     fi
     r_dir=$1
-    [ -d "$r_dir" ] || mkdir -m 700 "$r_dir" "$r_dir/bin" "$r_dir/task"
+    mkdir -p "$r_dir/bin" "$r_dir/task" # somebody may `put` a file there already
 }
 
 r_find_cgroup() {
@@ -329,7 +341,7 @@ r_find_often() { # r_often = words that let a tail look often: on overlay file s
 r_top() {
     exec 3>&1
     until [ -e "$r_dir/over" ]; do
-        r_main | { exec 5<&0 </dev/null; r_install; r_starter; }
+        r_main | { exec 5<&0 </dev/null; r_install; r_listen; r_starter; }
         for r_run in "$r_dir"/*.run; do
             r_run=${r_run##*/}
             r_run=${r_run%.run}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
 
 import pytest
 
 from appliance.errors import SandboxError
 from appliance.executors.base import Command, Exit
-from tests.contracts.worlds import World, finish
+from tests.contracts.worlds import World, finish, first_bytes
 
 
 async def test_a_halt_is_told_with_the_exit_and_again_to_a_later_reader(world: World) -> None:
@@ -73,3 +75,92 @@ async def test_a_file_that_cannot_be_written_is_said(real_world: World) -> None:
     await sandbox.put("x", b"")
     with pytest.raises(SandboxError, match="cannot write x/y"):
         await sandbox.put("x/y", b"")
+
+
+ASKS = "echo before\ncircleci run oidc get\necho after"
+
+
+async def test_a_question_of_a_step_is_heard_and_its_answer_reaches_the_step(world: World) -> None:
+    sandbox = await world.open()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        step = group.create_task(finish(sandbox, Command(id="1", script=ASKS)))
+        question = await anext(sandbox.questions())
+        await sandbox.put(f"answers/{question.id}", b"ok a.b.c\n")
+    assert step.result() == (b"before\na.b.c\nafter\n", Exit(0))
+
+
+async def test_a_refusal_ends_the_step_and_says_why(world: World) -> None:
+    sandbox = await world.open()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        step = group.create_task(finish(sandbox, Command(id="1", script=ASKS)))
+        question = await anext(sandbox.questions())
+        await sandbox.put(f"answers/{question.id}", b"no because it is so\n")
+    assert step.result() == (b"before\ncircleci: because it is so\n", Exit(1))
+
+
+async def test_a_question_that_nobody_answered_is_heard_by_the_next_reader(world: World) -> None:
+    sandbox = await world.open()
+    assert await first_bytes(sandbox, Command(id="1", script=ASKS)) == b"before\n"
+    await sandbox.detach()
+    second = world.again()
+    again = await second.reattach(sandbox.ref)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        step = group.create_task(finish(again, Command(id="1", script=""), len(b"before\n")))
+        question = await anext(again.questions())
+        await again.put(f"answers/{question.id}", b"ok a.b.c\n")
+    assert step.result() == (b"a.b.c\nafter\n", Exit(0))
+    await again.close()
+    await second.close()
+
+
+async def test_a_background_step_is_heard_while_nothing_is_followed(world: World) -> None:
+    sandbox = await world.open()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        step = group.create_task(finish(sandbox, Command(id="b", script=ASKS, background=True)))
+        question = await anext(sandbox.questions())
+        await sandbox.put(f"answers/{question.id}", b"ok a.b.c\n")
+    assert step.result() == (b"before\na.b.c\nafter\n", Exit(0))
+    assert await finish(sandbox, Command(id="2", script="echo more")) == (b"more\n", Exit(0))
+
+
+async def test_questions_amid_much_output_cost_it_no_byte(real_world: World) -> None:
+    """Two streams: what is said aside never gets between the bytes of a step, whatever is written at once."""
+    sandbox = await real_world.open()
+    script = """
+    for i in 1 2 3 4 5; do seq $((i * 4000)); circleci run oidc get; done &
+    for i in 1 2 3; do circleci run oidc get >>~/tokens; done
+    wait
+    cat ~/tokens
+    """
+    whole = "".join("".join(f"{n}\n" for n in range(1, i * 4000 + 1)) + "a.b.c\n" for i in range(1, 6)) + "a.b.c\n" * 3
+
+    async def answer() -> None:
+        async for question in sandbox.questions():
+            await sandbox.put(f"answers/{question.id}", b"ok a.b.c\n")
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        answering = group.create_task(answer())
+        output, how = await finish(sandbox, Command(id="1", script=script))
+        answering.cancel()
+    assert how == Exit(0) and output.decode() == whole
+
+
+async def test_garbage_in_place_of_questions_is_left_out_and_bounded(real_world: World) -> None:
+    sandbox = await real_world.open()
+    script = r"""
+    cd "${CIRCLE_INTERNAL_TASK_DATA%/task}"
+    say() { printf "$@" 1<>questions; }
+    say '../../x oidc 0 - {}\n'; say 'UPPER x\n'; say 'a\n'; say '\001question b text ;\n'; say '\n'
+    head -c 9000 /dev/zero | tr '\000' x 1<>questions; say '\n'
+    i=0; while [ $i -lt 200 ]; do say "q$i text\n"; i=$((i + 1)); done
+    """
+    output, how = await finish(sandbox, Command(id="1", script=script))
+    assert how == Exit(0), output
+    heard = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2), contextlib.aclosing(sandbox.questions()) as questions:
+            async for question in questions:
+                heard.append((question.id, question.text))
+    assert heard[0] == ("q0", "text") and len(heard) <= 64
+    assert heard == [(f"q{i}", "text") for i in range(len(heard))]
+    assert await finish(sandbox, Command(id="2", script="echo more")) == (b"more\n", Exit(0))

@@ -16,8 +16,8 @@ from joserfc.jwk import KeySet
 
 from appliance.app import Appliance
 from appliance.cli import run
-from appliance.model import organization_id
-from appliance.store import oidc
+from appliance.model import ProjectFlags, organization_id
+from appliance.store import oidc, projects
 from appliance.store.oidc import CustomClaims
 from tests.whole import ON_THIS_HOST, Place, house, served, until
 
@@ -138,6 +138,8 @@ async def test_a_fork_gets_no_tokens(tmp_path: Path) -> None:
         await ran(place, appliance, config)
         seen = place.seen()
         assert seen is not None
+        project_id = seen.pipeline.project_id
+        place.read(lambda tx: projects.set_flags(tx, project_id, ProjectFlags(build_fork_prs=True)))
         fork = replace(seen.pipeline.trigger, is_fork=True, branch="pull/1", semantic_key="fork", delivery_id=None)
         assert (await appliance.commands.accept(fork)).trigger_id is not None
         (tmp_path / "out").unlink()
@@ -198,3 +200,95 @@ jobs:
 async def keys_of(url: str) -> KeySet:
     async with aiohttp.ClientSession() as client, client.get(f"{url}/.well-known/jwks-pub.json") as response:
         return KeySet.import_key_set(await response.json())
+
+
+# --- `circleci run oidc get`
+
+
+def asking(*lines: str) -> str:
+    """A config whose one step does these lines, in the default shell."""
+    script = "".join(f"          {line}\n" for line in lines)
+    return f"version: 2.1\njobs:\n  build:\n    machine: true\n    steps:\n      - run: |\n{script}"
+
+
+async def test_a_job_asks_for_a_token_for_an_audience_of_its_choice(tmp_path: Path) -> None:
+    config = asking(
+        """circleci run oidc get --claims '{"aud": "vault"}' >"$OUT" """,
+        """circleci run oidc get --claims '{"aud": ["a", "b"]}' --ttl 10m --root-issuer >>"$OUT" """,
+        """circleci run oidc get --claims '{"aud": "vault"}' >>"$OUT" """,
+        """echo "said: $(cat "$OUT"), and in pieces: $(head -n 1 "$OUT" | cut -d . -f 3)" """,
+    )
+    async with house(tmp_path, with_out(tmp_path)) as (place, appliance):
+        (token, other, again), log = await ran(place, appliance, config)
+        said = await check(f"{appliance.web_url}/org/{ORG}", token, "vault")
+        assert said["aud"] == "vault" and said["exp"] - said["iat"] == HOUR_S and said["oidc.circleci.com/org-id"] == ORG
+        said = await check(appliance.web_url, other, "b")
+        assert said["aud"] == ["a", "b"] and said["exp"] - said["iat"] == 600
+        assert again == token, "one is as good as another for a while"
+        for each in (token, other):
+            assert each not in log and each.split(".")[2][:40] not in log
+        assert "eyJ" not in log and "in pieces: ****" in log
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("""--claims '{"sub": "me", "aud": "x"}'""", "only the claim aud can be chosen, not sub"),
+        ("--claims aud=x", "--claims must be a JSON object"),
+        ("""--claims '{"aud": 7}'""", "audience: must be a list"),
+        ("--ttl 2h", "ttl: a token of this job lives 3600 seconds at most"),
+        ("--ttl 0s", "ttl: must be at least 1s"),
+    ],
+)
+async def test_what_a_job_may_not_choose_is_refused(tmp_path: Path, words: str, said: str) -> None:
+    async with house(tmp_path, with_out(tmp_path)) as (place, appliance):
+        _, log = await ran(
+            place, appliance, asking(f"circleci run oidc get {words} || echo 'ended with' $?", 'echo >"$OUT"')
+        )
+        assert f"circleci: {said}" in log and "ended with 1" in log
+
+
+async def test_a_forks_job_is_told_that_it_gets_no_token(tmp_path: Path) -> None:
+    config = asking("circleci run oidc get >token || echo 'ended with' $?", 'wc -c <token >"$OUT"')
+    async with house(tmp_path, with_out(tmp_path)) as (place, appliance):
+        (size,), _ = await ran(place, appliance, config)
+        assert int(size) > 500
+        seen = place.seen()
+        assert seen is not None
+        project_id = seen.pipeline.project_id
+        place.read(lambda tx: projects.set_flags(tx, project_id, ProjectFlags(build_fork_prs=True)))
+        fork = replace(seen.pipeline.trigger, is_fork=True, branch="pull/1", semantic_key="fork", delivery_id=None)
+        await appliance.commands.accept(fork)
+        log = (await place.ended(2)).logs["build"]
+        assert "circleci: this pipeline gets no OIDC token" in log and "ended with 1" in log
+        assert (tmp_path / "out").read_text().split() == ["0"]
+
+
+async def test_a_question_survives_a_crash_and_the_token_before_it_stays_masked(tmp_path: Path) -> None:
+    config = asking(
+        """circleci run oidc get --claims '{"aud": "early"}' >"$OUT"; echo "early $(cat "$OUT")" """,
+        """until [ -e "$OUT.go" ]; do sleep 0.1; done""",
+        """circleci run oidc get --claims '{"aud": "late"}' >>"$OUT" """,
+        """echo "late $(cat "$OUT")" """,
+    )
+    async with served(tmp_path, with_out(tmp_path)) as (place, process):
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+
+        async def is_in() -> bool | None:
+            seen = place.seen()
+            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
+
+        await until(is_in)
+        await process.kill()
+        (tmp_path / "out.go").touch()  # so it asks while nobody is there
+        await asyncio.sleep(0.5)
+        await process.start()
+        seen = await place.ended()
+        assert seen.statuses == {"build": "success"}, seen.logs
+        assert "late ****" in seen.logs["build"] and "eyJ" not in seen.logs["build"]
+        url = (place.data / "web_url").read_text()
+        early, late = (tmp_path / "out").read_text().splitlines()
+        for token, audience in ((early, "early"), (late, "late")):
+            assert jwt.decode(token, await keys_of(url), algorithms=["RS256"]).claims["aud"] == audience
+        assert list(place.data.rglob("secrets")) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from appliance import shim
 # A shell, and what `awk` is in its world; with busybox every program is busybox's.
 WORLDS = [("dash", "mawk"), ("bash", "gawk"), ("dash", "original-awk"), ("busybox", "busybox")]
 LONGEST_S = 1.0
-TOOLS = ("cat", "cp", "find", "sort", "stat", "tr", "wc", "xargs", "test", "sleep", "printf", "rm", "mkdir")
+TOOLS = ("cat", "cp", "find", "sort", "stat", "tr", "wc", "xargs", "test", "sleep", "printf", "rm", "mkdir", "date")
 
 
 @dataclass
@@ -115,7 +117,11 @@ def test_version(job: Job, words: tuple[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "oidc", "get", "--claims", "{}"), "OIDC"),
+        (("run", "oidc", "get", "--claims", "{}"), "cannot ask by"),
+        (("run", "oidc", "put"), "one word: get"),
+        (("run", "oidc", "get", "--ttl=1 h"), '"1 h" is no duration'),
+        (("run", "oidc", "get", "--ttl"), "--ttl needs a value"),
+        (("run", "oidc", "get", "--sub", "me"), "unknown flag --sub"),
         (("run", "release", "plan"), "deploy markers"),
         (("testsuite", "run"), "testsuite"),
         (("orb", "publish"), 'unknown command "orb publish"'),
@@ -442,3 +448,66 @@ def test_a_rerun_of_failed_tests_of_which_nothing_is_known_runs_all(job: Job) ->
     answer = job.run("tests", "run", "--command=cat", stdin="a b")
     assert (answer.out, answer.code) == ("a b\n", 0)
     assert "all are run" in answer.err
+
+
+# --- run oidc
+
+
+class Appliance(threading.Thread):
+    """Who reads the questions: answers the `heed`th and all later ones."""
+
+    def __init__(self, job: Job, answer: str, heed: int = 1) -> None:
+        super().__init__(daemon=True)
+        self.asked: list[str] = []
+        self._state, self._answer, self._heed = job.state, answer, heed
+        os.mkfifo(job.state / "questions")
+        self._asks = os.open(job.state / "questions", os.O_RDWR)
+        (job.state / "task/answers").mkdir()
+
+    def run(self) -> None:
+        with os.fdopen(self._asks) as asks:
+            for line in asks:
+                name, _, text = line.rstrip("\n").partition(" ")
+                self.asked.append(text)
+                if len(self.asked) >= self._heed:
+                    written = self._state / "task/answers" / f"{name}.new"
+                    written.write_text(f"{self._answer}\n")
+                    written.rename(written.with_suffix(""))
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ((), "oidc 0 - {}"),
+        (("--claims", '{"aud": "x y"}'), 'oidc 0 - {"aud": "x y"}'),
+        (('--claims={"aud":\n"\u00e9\\n"}', "--ttl=30m", "--root-issuer"), 'oidc 1 30m {"aud": "\u00e9\\n"}'),
+        (("--ttl", "1h30m", "--root-issuer=false"), "oidc 0 1h30m {}"),
+    ],
+)
+def test_a_token_is_asked_for_and_printed(job: Job, words: tuple[str, ...], asked: str) -> None:
+    appliance = Appliance(job, "ok head.body.sign")
+    appliance.start()
+    answer = job.run("run", "oidc", "get", *words)
+    assert (answer.code, answer.out, answer.err) == (0, "head.body.sign\n", "")
+    assert appliance.asked == [asked]
+    assert list((job.state / "task/answers").iterdir()) == []
+
+
+def test_a_question_is_asked_again_until_somebody_answers(job: Job) -> None:
+    appliance = Appliance(job, "ok token", heed=2)
+    appliance.start()
+    assert job.run("run", "oidc", "get").out == "token\n"
+    assert appliance.asked == ["oidc 0 - {}"] * 2
+
+
+def test_a_refusal_is_told(job: Job) -> None:
+    Appliance(job, "no it is a fork's").start()
+    answer = job.run("run", "oidc", "get")
+    assert (answer.code, answer.out, answer.err) == (1, "", "circleci: it is a fork's\n")
+
+
+def test_a_question_too_long_to_be_written_at_once_is_refused(job: Job) -> None:
+    appliance = Appliance(job, "ok token")
+    appliance.start()
+    answer = job.run("run", "oidc", "get", "--claims", json.dumps({"aud": "\u00e9" * 1000}, ensure_ascii=False))
+    assert answer.code == 1 and "more than 2000 bytes" in answer.err and appliance.asked == []
