@@ -388,12 +388,13 @@ weigh_by_time() {
     case $timings in /*) ;; *) timings=./$timings ;; esac
     [ -r "$timings" ] || timings=/dev/null
     printf '%s\n' "$names" | here=$PWD/ unknown=$default kind=$type LC_ALL=C awk "$weigh" \
-        part=1 RS='}' "$timings" part=2 RS='\n' -
+        part=1 RS='}' FS='"' "$timings" part=2 RS='\n' -
 }
 
 # The results are JSON. An object ends at the next brace outside of a string, that is, after an even count of quotes.
 weigh='
-BEGIN { unknown = micros(ENVIRON["unknown"]); here = ENVIRON["here"]; kind = ENVIRON["kind"] }
+BEGIN { unknown = micros(ENVIRON["unknown"]); here = ENVIRON["here"]; kind = ENVIRON["kind"]
+    by_name = kind ~ /name$/ && kind !~ /^file|^class/ }
 part == 1 { object = held $0; held = ""; learn(object); next }
 { names[++count] = $0 }
 END { weigh_all() }
@@ -412,26 +413,27 @@ function learn(text,    plain, n, i, key, after, value, file, class, test, time)
     plain = text
     if (index(plain, "\n")) gsub(/[\t\r\n]/, " ", plain) # some awk splits at line ends, whatever the separator
     if (index(plain, "\\")) { gsub(/\\\\/, "\001", plain); gsub(/\\"/, "\002", plain) }
-    n = split(plain, piece, "\"")
-    if (n % 2 == 0) { held = text "}"; return }
+    if (plain != $0) $0 = plain
+    n = NF # fields, not an array: that is three times as fast in busybox
+    if (n % 2 == 0 && n) { held = text "}"; return }
     file = class = test = ""; time = 0
     for (i = 2; i < n; i += 2) {
-        key = piece[i]
-        after = piece[i + 1]
+        key = $i
+        after = $(i + 1)
         if (after != ":" && index(after, " ")) gsub(/ +/, "", after)
-        if (after == ":") { i += 2; value = piece[i] }
+        if (after == ":") { i += 2; value = $i }
         else if (substr(after, 1, 1) == ":") value = substr(after, 2)
         else continue
         if (key == "file") file = after == ":" ? decoded(value) : ""
         else if (key == "classname") class = after == ":" ? decoded(value) : ""
-        else if (key == "name") test = after == ":" ? decoded(value) : ""
+        else if (key == "name") test = after == ":" ? (by_name ? decoded(value) : value) : ""
         else if (key == "run_time" || key == "time") time = value + 0
     }
     if (time < 0) time = 0
     time = int(time * 1e6)
     if (file != "") by_file[place(file)] += time
     if (class != "") by_class[class] += time
-    if (test != "") by_test[test] += time
+    if (by_name && test != "") by_test[test] += time
     learned += (file class test) != ""
 }
 
@@ -480,7 +482,7 @@ function weigh_all(    i, files, classes, missing) {
     for (i = 1; i <= count; i++) {
         if (kind ~ /^file/ && place(names[i]) in by_file) weight = by_file[place(names[i])]
         else if (kind ~ /^class/ && names[i] in by_class) weight = by_class[names[i]]
-        else if (kind ~ /name$/ && kind !~ /^file|^class/ && names[i] in by_test) weight = by_test[names[i]]
+        else if (by_name && names[i] in by_test) weight = by_test[names[i]]
         else {
             weight = unknown
             if (++missing <= 20) print "No timing found for \"" names[i] "\"" | "cat 1>&2"
