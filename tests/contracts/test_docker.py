@@ -210,6 +210,26 @@ async def test_everything_carries_our_labels_and_goes_with_its_volumes(
     assert len(request_json(docker_engine.socket, "GET", "/volumes")["Volumes"] or []) <= volumes
 
 
+async def test_a_fork_bomb_stays_within_its_container(docker_engine: Engine) -> None:
+    async for executor in _executor(docker_engine.url, DockerOptions(processes=64)):
+        sandbox = await executor.open(primary(), quiet)
+        bomb = "for i in $(seq 200); do sleep 1000 & done 2>&1"
+        output, how = await finish(sandbox, Command(id="1", script=bomb))
+        assert how.code != 0 and b"can't fork" in output
+        (usage,) = await sandbox.usage()
+        assert 50 < usage.processes <= 64
+
+
+async def test_two_busy_loops_get_the_cpus_of_the_class_and_no_more(executor: DockerExecutor) -> None:
+    spec = SandboxSpec(node="1.0", containers=(Container(image=BUSYBOX),), cpus=0.5)
+    sandbox = await executor.open(spec, quiet)
+    script = "(while :; do :; done) & (while :; do :; done) & sleep 2; kill $(jobs -p)"
+    began_s = asyncio.get_running_loop().time()
+    await finish(sandbox, Command(id="1", script=script))
+    (usage,) = await sandbox.usage()
+    assert 0.2 < usage.cpu_s < 0.5 * (asyncio.get_running_loop().time() - began_s) + 0.4
+
+
 async def test_a_container_killed_from_outside_is_lost(executor: DockerExecutor, docker_engine: Engine) -> None:
     sandbox = await executor.open(primary(), quiet)
     run = sandbox.run(Command(id="1", script="echo on; sleep 1000"))

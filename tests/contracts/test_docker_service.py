@@ -14,8 +14,10 @@ from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_service import _Reading
 from tests.contracts.test_docker import executor  # noqa: F401  (a fixture)
 from tests.contracts.worlds import quiet
-from tests.engine_fixture import BUSYBOX, DEBIAN
+from tests.engine_fixture import BUSYBOX, DEBIAN, Engine, add_image
 from tests.whole import until
+
+CHECKED = "rondo-test/checked:latest"
 
 
 async def opened(executor: DockerExecutor, script: str, image: str = BUSYBOX) -> Sandbox:  # noqa: F811
@@ -64,6 +66,23 @@ async def test_a_service_says_on_which_ports_it_listens_and_only_its_own(executo
 
     assert await until(listens, 30) == Readiness(ports=frozenset({8123}))
     await listen.kill()
+
+
+@pytest.mark.docker
+async def test_the_images_own_check_says_when_a_service_is_healthy(
+    executor: DockerExecutor,  # noqa: F811
+    docker_engine: Engine,
+) -> None:
+    check = "HEALTHCHECK --interval=200ms CMD [ -e /ready ]"
+    add_image(docker_engine.socket, CHECKED, "busybox", ['CMD ["sh"]', check])
+    sandbox = await opened(executor, "sleep 0.5; touch /ready; sleep 1000", CHECKED)
+    service = sandbox.service(1)
+    assert (await service.readiness()).is_healthy is False
+
+    async def is_healthy() -> bool | None:
+        return True if (await service.readiness()).is_healthy else None
+
+    assert await until(is_healthy, 30)
 
 
 def frame(text: bytes) -> bytes:
