@@ -20,7 +20,7 @@ from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.model import Project, ProjectFlags, User, Vcs
 from appliance.pages.links import project_path, settings_path
 from appliance.pages.render import back_to, page
-from appliance.store import people, projects
+from appliance.store import keys, people, projects
 from appliance.store.database import Tx
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ async def _page(request: web.Request, project: Project, problem: str = "", statu
         return {
             "flags": flags,
             "variables": [(name, masked(value)) for name, value in projects.secrets(tx, parts.box, project.id).items()],
+            "checkout_keys": keys.checkout_keys(tx, project.id),
+            "ssh_keys": keys.additional_keys(tx, project.id),
             "members": [one for one in people.everybody(tx) if projects.may_enter(tx, one, project.id)],
             "may_change": user.is_admin or not flags.write_settings_requires_admin,
         }
@@ -126,7 +128,7 @@ async def change(request: web.Request) -> web.Response:
     async def write() -> ProjectFlags:
         return await parts_of(request).commands.change_settings(project.id, wanted, user_of(request))
 
-    return await _tried(request, project, write)
+    return await tried(request, project, write)
 
 
 async def set_variable(request: web.Request) -> web.Response:
@@ -138,7 +140,7 @@ async def set_variable(request: web.Request) -> web.Response:
         await parts.db.write(lambda tx: projects.set_secret(tx, parts.box, project.id, name, value, now_ms))
         log.info("project variable set", extra={"project": project.name, "variable": name, "user": user_of(request).name})
 
-    return await _tried(request, project, write)
+    return await tried(request, project, write)
 
 
 def typed(form: dict[str, str]) -> str:
@@ -154,7 +156,7 @@ async def remove_variable(request: web.Request) -> web.Response:
     return back_to(settings_path(project))
 
 
-async def _tried(request: web.Request, project: Project, write: Callable[[], Awaitable[object]]) -> web.Response:
+async def tried(request: web.Request, project: Project, write: Callable[[], Awaitable[object]]) -> web.Response:
     """Write, and show the page again; with what was wrong, and without what was typed."""
     try:
         await write()

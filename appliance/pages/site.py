@@ -8,7 +8,20 @@ from appliance.api import table
 from appliance.api.parts import Parts
 from appliance.api.routes import Route
 from appliance.api.server import make_app
-from appliance.pages import badge, caches, contexts, job, login, outputs, pipeline, pipelines, project, settings, static
+from appliance.pages import (
+    badge,
+    caches,
+    contexts,
+    job,
+    login,
+    outputs,
+    pipeline,
+    pipelines,
+    project,
+    project_keys,
+    settings,
+    static,
+)
 from appliance.pages.assets import load_static, web_folder
 from appliance.pages.render import ENVIRONMENT, error_page, make_environment
 
@@ -22,6 +35,7 @@ ROUTES: tuple[Route, ...] = (
     *outputs.ROUTES,
     *project.ROUTES,
     *settings.ROUTES,
+    *project_keys.ROUTES,
     *contexts.ROUTES,
     *static.ROUTES,
     *badge.ROUTES,

@@ -18,7 +18,7 @@ from appliance.steps.base import SUCCESS, Keys, NodeView, Outcome
 from appliance.steps.inside import ask
 from appliance.store.keys import AdditionalKey
 
-_LOOPBACK = ("localhost", "127.", "::1")
+_HERE = ("localhost", "127.", "0.0.0.0", "::1")
 _AGENT_S = 60.0
 
 # Words for scripts. `block` gives standard input up to a line with a dot; a shell reads a pipe byte by byte, so what
@@ -106,7 +106,7 @@ def checkout_input(keys: Keys) -> bytes:
 
 def out_of_reach(url: str) -> bool:
     """Whether a container would look for this URL inside of itself."""
-    return (urlsplit(url).hostname or "").startswith(_LOOPBACK)
+    return (urlsplit(url).hostname or "").startswith(_HERE)
 
 
 async def add(step: plans.AddSshKeys, node: NodeView) -> Outcome:

@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from appliance import ssh_keys
 from appliance.model import Project, ProjectFlags, User, Vcs
-from appliance.store import contexts, projects, restrictions
+from appliance.store import contexts, keys, projects, restrictions
 from tests.web.chrome import DESK, PHONE, Complaints, chromium, logged_in
 from tests.web.world import World, serving_world
 
@@ -117,6 +118,29 @@ async def test_a_context_is_filled_restricted_and_deleted(
     assert "deploy" not in await text_of(browser, "/contexts")
 
 
+async def test_keys_are_made_added_and_removed_and_private_halves_never_shown(
+    world: World, ada: User, project: Project, browser: aiohttp.ClientSession
+) -> None:
+    path, pair = "/projects/gh/acme/app", ssh_keys.generate("x")
+    assert (await world.post_form(ada, f"{path}/checkout-keys"))[0] == 303
+    assert (await world.post_form(ada, f"{path}/checkout-keys", type="user-key"))[0] == 303
+    made = await world.db.read(lambda tx: keys.checkout_keys(tx, project.id))
+    assert [key.user_id for key in made] == [ada.id, None]
+    typed = pair.private.replace("\n", "\r\n")
+    assert (await world.post_form(ada, f"{path}/ssh-keys", hostname=" git.example ", value=typed))[0] == 303
+    status, page = await world.post_form(ada, f"{path}/ssh-keys", value=pair.public)
+    assert status == 400 and "this is a public key" in page
+    page = await text_of(browser, f"{path}/settings")
+    assert all(key.public in page and key.md5 in page for key in made) and page.count("in use") == 1
+    assert pair.md5 in page and "git.example" in page and "PRIVATE KEY" not in page
+    status, _ = await world.post_form(ada, f"{path}/ssh-keys/remove", fingerprint=pair.sha256, hostname="git.example")
+    assert status == 303
+    assert (await world.post_form(ada, f"{path}/checkout-keys/remove", fingerprint=made[0].fingerprint))[0] == 303
+    assert (await world.post_form(ada, f"{path}/checkout-keys/remove", fingerprint=made[0].fingerprint))[0] == 404
+    page = await text_of(browser, f"{path}/settings")
+    assert pair.md5 not in page and made[0].md5 not in page and made[1].md5 in page
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 async def test_settings_fit_their_window_and_break_no_policy(tmp_path: Path, size: tuple[int, int]) -> None:
@@ -132,6 +156,9 @@ async def test_settings_fit_their_window_and_break_no_policy(tmp_path: Path, siz
         for name in ("KEY", long):
             await world.db.write(lambda tx, n=name: projects.set_secret(tx, world.box, project.id, n, "opensesame", 1))  # type: ignore[misc]
             await world.db.write(lambda tx, n=name: contexts.set_variable(tx, world.box, context.id, n, "x", 1))  # type: ignore[misc]
+        pair = ssh_keys.generate("x")
+        await world.db.write(lambda tx: keys.add_checkout_key(tx, world.box, project.id, pair, 1))
+        await world.db.write(lambda tx: keys.add_additional_key(tx, world.box, project.id, pair, "git." + "x" * 60, 1))
         complaints = Complaints()
         async with await logged_in(chrome, world, await world.token(boss, "session", 60_000), size) as window:
             page = await window.new_page()
