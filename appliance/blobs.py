@@ -132,9 +132,11 @@ class Blobs:
 
     def settle(self, kind: str, blob_ids: Iterable[str]) -> None:
         """Put the names of blobs on the disk: rows may speak of them from now on, whatever happens. For a thread."""
-        for folder in {self.path(kind, blob_id).parent for blob_id in blob_ids}:
+        folders = {self.path(kind, blob_id).parent for blob_id in blob_ids}
+        for folder in folders:
             sync_folder(folder)
-        sync_folder(self.root / kind)
+        if folders:
+            sync_folder(self.root / kind)
 
     def _write(self, file: FileIO, parts: list[bytes]) -> None:
         """Raises OSError when the disk would be left with less than the floor: as if it were full."""

@@ -56,6 +56,11 @@ async def test_what_is_over_a_limit_is_left_out_and_said(tmp_path: Path) -> None
         assert {path.name for path in (place.data / "blobs/artifacts").glob("??/*")} == kept
 
 
+async def test_an_empty_folder_is_no_trouble_for_the_first_job_there_is(tmp_path: Path) -> None:
+    async with house(tmp_path, ON_THIS_HOST) as (place, _):
+        assert "Uploaded 0 files" in await pushed(place, config("run: mkdir out", "store_artifacts: {path: out}"))
+
+
 async def test_a_secret_in_a_name_is_kept_nowhere(tmp_path: Path) -> None:
     secret = secrets.token_urlsafe(24)
     async with house(tmp_path, ON_THIS_HOST, {"TOKEN": secret}) as (place, _):
