@@ -273,6 +273,11 @@ class User:
     name: str
     is_admin: bool
     sees_all_projects: bool
+    is_reader: bool = False  # for one request that only reads: sees what is of projects that are open to everybody too
+
+
+STRANGER = User(id=UserId("stranger"), name="", is_admin=False, sees_all_projects=False, is_reader=True)
+"""Nobody who is known, where strangers may read."""
 
 
 def uuid_of(kind: str, name: str) -> str:

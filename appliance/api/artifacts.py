@@ -100,6 +100,6 @@ def headers_of(path: str) -> dict[str, str]:
 
 
 ROUTES = (
-    Route("GET", f"/api/v2/project/{SLUG}/{NUMBER}/artifacts", show, Policy.TOKEN),
-    Route("GET", "/output/job/{id}/artifacts/{node:[0-9]{1,6}}/{path:.+}", download, Policy.USER),
+    Route("GET", f"/api/v2/project/{SLUG}/{NUMBER}/artifacts", show, Policy.GUEST_TOKEN),
+    Route("GET", "/output/job/{id}/artifacts/{node:[0-9]{1,6}}/{path:.+}", download, Policy.GUEST),
 )

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -14,8 +15,9 @@ from appliance.api.parts import Addresses, parts_of
 from appliance.api.routes import Policy
 from appliance.api.wire import form_of
 from appliance.errors import Refused
-from appliance.model import User
+from appliance.model import STRANGER, User
 from appliance.store import people
+from appliance.store.database import Tx
 
 _USER = web.RequestKey("user", User)
 _SESSION = web.RequestKey("session", str)
@@ -30,9 +32,12 @@ async def admit(request: web.Request, policy: Policy) -> None:
     """Let the request through and note who asks. Raises Unauthorized or Refused."""
     if policy is Policy.OPEN:
         return
-    user = await _by_token(request, in_query=policy is Policy.TOKEN)
-    if policy is Policy.FORM or (user is None and policy is Policy.USER):
+    user = await _by_token(request, in_query=policy in (Policy.TOKEN, Policy.GUEST_TOKEN))
+    if policy is Policy.FORM or (user is None and policy in (Policy.USER, Policy.GUEST)):
         user = await _by_session(request)
+    if policy in (Policy.GUEST, Policy.GUEST_TOKEN):
+        # What such a route's handler asks the store with may see open projects; no other route's may.
+        user = STRANGER if user is None else replace(user, is_reader=True)
     if user is None:
         raise Unauthorized("Invalid token provided.")
     request[_USER] = user
@@ -55,7 +60,18 @@ async def visitor(request: web.Request) -> User | None:
 
 def user_or_stranger(request: web.Request) -> User | None:
     """Who asks, as far as it was looked up."""
-    return request.get(_USER)
+    user = request.get(_USER)
+    return None if user is STRANGER else user
+
+
+def is_stranger(request: web.Request) -> bool:
+    """Whether this is nobody we know, let in to read."""
+    return request.get(_USER) is STRANGER
+
+
+def as_now(tx: Tx, user: User) -> User:
+    """The same asker with the rights of this moment. Raises NotFound when the account is gone."""
+    return user if user is STRANGER else replace(people.by_id(tx, user.id), is_reader=user.is_reader)
 
 
 async def _by_token(request: web.Request, *, in_query: bool) -> User | None:

@@ -101,7 +101,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", f"/api/v2/project/{SLUG}/job/{NUMBER}", show, Policy.TOKEN),
+    Route("GET", f"/api/v2/project/{SLUG}/job/{NUMBER}", show, Policy.GUEST_TOKEN),
     Route("POST", f"/api/v2/project/{SLUG}/job/{NUMBER}/cancel", cancel_numbered, Policy.TOKEN),
     Route("POST", "/api/v2/jobs/{id}/cancel", cancel, Policy.TOKEN),
 )

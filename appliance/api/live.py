@@ -84,4 +84,4 @@ def _project_of(tx: Tx, topic: str) -> ProjectId:
             raise NotFound("There is no such topic.")
 
 
-ROUTES = (Route("GET", "/live", live, Policy.USER),)
+ROUTES = (Route("GET", "/live", live, Policy.GUEST),)

@@ -149,11 +149,11 @@ async def workflows(request: web.Request) -> web.Response:
 
 ROUTES = (
     Route("GET", "/api/v2/pipeline", of_everything, Policy.TOKEN),
-    Route("GET", "/api/v2/pipeline/{id}", show, Policy.TOKEN),
+    Route("GET", "/api/v2/pipeline/{id}", show, Policy.GUEST_TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/config", texts, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/values", values, Policy.TOKEN),
-    Route("GET", "/api/v2/pipeline/{id}/workflow", workflows, Policy.TOKEN),
-    Route("GET", f"/api/v2/project/{SLUG}/pipeline", of_project, Policy.TOKEN),
+    Route("GET", "/api/v2/pipeline/{id}/workflow", workflows, Policy.GUEST_TOKEN),
+    Route("GET", f"/api/v2/project/{SLUG}/pipeline", of_project, Policy.GUEST_TOKEN),
     Route("GET", f"/api/v2/project/{SLUG}/pipeline/mine", mine_of_project, Policy.TOKEN),
-    Route("GET", f"/api/v2/project/{SLUG}/pipeline/{NUMBER}", by_number, Policy.TOKEN),
+    Route("GET", f"/api/v2/project/{SLUG}/pipeline/{NUMBER}", by_number, Policy.GUEST_TOKEN),
 )

@@ -18,6 +18,8 @@ class Policy(StrEnum):
     USER = "user"  # logged in on the pages, or a token; for what only reads
     FORM = "form"  # logged in on the pages, with the form's own token, from our own origin
     TOKEN = "token"  # a personal API token; cookies count for nothing, so a foreign page can do nothing
+    GUEST = "guest"  # as USER, and strangers: all see what is of a project that is open to everybody (`oss`). Only GET
+    GUEST_TOKEN = "guest token"  # the same, as TOKEN
 
 
 @dataclass(frozen=True)

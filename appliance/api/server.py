@@ -23,6 +23,7 @@ from appliance.api.parts import PARTS, Parts
 from appliance.api.patience import PatientSite
 from appliance.api.routes import Handler, Policy, Route
 from appliance.api.streams import STREAMS, Streams
+from appliance.errors import NotFound
 
 POLICIES: web.AppKey[Mapping[web.AbstractRoute, Policy]] = web.AppKey("policies", Mapping)
 _HEALTH = "/health"
@@ -63,7 +64,12 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         # A packed body could be a bomb, and a signature speaks of the bytes as they were sent.
         raise web.HTTPUnsupportedMediaType(reason="Send the body without Content-Encoding.")
     await auth.admit(request, policy)
-    return await handler(request)
+    try:
+        return await handler(request)
+    except NotFound:
+        if auth.is_stranger(request):  # what is not open to everybody and what is not there look alike: log in
+            raise auth.Unauthorized("Invalid token provided.") from None
+        raise
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -42,4 +42,4 @@ async def show(request: web.Request) -> web.Response:
     return listing(map(_wire, found), page_token(None if last is None else Mark(0, last)))
 
 
-ROUTES = (Route("GET", f"/api/v2/project/{SLUG}/{NUMBER}/tests", show, Policy.TOKEN),)
+ROUTES = (Route("GET", f"/api/v2/project/{SLUG}/{NUMBER}/tests", show, Policy.GUEST_TOKEN),)

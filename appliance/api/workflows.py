@@ -148,8 +148,8 @@ def wish_of(body: Mapping[str, Any]) -> reruns.Wish:
 
 
 ROUTES = (
-    Route("GET", "/api/v2/workflow/{id}", show, Policy.TOKEN),
-    Route("GET", "/api/v2/workflow/{id}/job", show_jobs, Policy.TOKEN),
+    Route("GET", "/api/v2/workflow/{id}", show, Policy.GUEST_TOKEN),
+    Route("GET", "/api/v2/workflow/{id}/job", show_jobs, Policy.GUEST_TOKEN),
     Route("POST", "/api/v2/workflow/{id}/cancel", cancel, Policy.TOKEN),
     Route("POST", "/api/v2/workflow/{id}/rerun", rerun, Policy.TOKEN),
     Route("POST", "/api/v2/workflow/{id}/approve/{job}", approve, Policy.TOKEN),

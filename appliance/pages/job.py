@@ -62,6 +62,7 @@ class Found:
     artifact_count: int
     coverage: Covered | None
     series: Series | None
+    is_member: bool  # and not only somebody who sees an open project
 
 
 async def show(request: web.Request) -> web.Response:
@@ -84,12 +85,14 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
         raise NotFound("There is no such node.")
     workflow = pipelines.workflow(tx, job.workflow_id)
     project = projects.by_id(tx, job.project_id)
+    is_member = projects.is_member(tx, user, job.project_id)
     return Found(
         job=job,
         plan=jobs.plan_of(tx, job.id),
         nodes=nodes,
         steps=jobs.steps_of(tx, job.id, index),
-        visits=jobs.visits_of(tx, job.id),
+        visits=jobs.visits_of(tx, job.id) if is_member else [],  # names and addresses are not everybody's business
+        is_member=is_member,
         workflow=workflow,
         line=overview.line(tx, workflow.pipeline_id),
         project=project,
@@ -118,7 +121,9 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "executor": (node.executor if node is not None else "") or executor_kind(found.plan),
         "image": _image(found.plan),
         "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
-        "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None) if is_running else "",
+        "ssh": parts.addresses.ssh_command(number, index if len(found.nodes) > 1 else None)
+        if is_running and found.is_member
+        else "",
         "waits_for": _waits_for(found),
         "use": _use(parts, found, node),
         "tests": results.summary(found.test_counts) if found.test_counts else "",
@@ -198,6 +203,6 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", f"/jobs/{NUMBER}", show, Policy.USER),
+    Route("GET", f"/jobs/{NUMBER}", show, Policy.GUEST),
     Route("POST", f"/jobs/{NUMBER}/cancel", cancel, Policy.FORM),
 )

@@ -139,8 +139,8 @@ def _path_of(tx: Tx, workflow_id: WorkflowId) -> str:
 
 
 ROUTES = (
-    Route("GET", f"/pipelines/{SLUG}/{NUMBER}", show, Policy.USER),
-    Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled|setup|compiled-setup}}", text, Policy.USER),
+    Route("GET", f"/pipelines/{SLUG}/{NUMBER}", show, Policy.GUEST),
+    Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled|setup|compiled-setup}}", text, Policy.GUEST),
     Route("POST", "/workflows/{id}/cancel", cancel, Policy.FORM),
     Route("POST", "/approvals/{id}", approve, Policy.FORM),
     Route("POST", "/locks/{id}/release", release, Policy.FORM),

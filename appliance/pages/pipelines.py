@@ -120,5 +120,5 @@ async def _list(
 
 ROUTES = (
     Route("GET", "/", everything, Policy.USER),
-    Route("GET", f"/pipelines/{SLUG}", of_project, Policy.USER),
+    Route("GET", f"/pipelines/{SLUG}", of_project, Policy.GUEST),
 )

@@ -64,5 +64,5 @@ async def show(request: web.Request) -> web.Response:
 
 ROUTES = (
     Route("GET", "/projects", index, Policy.USER),
-    Route("GET", f"/projects/{SLUG}", show, Policy.USER),
+    Route("GET", f"/projects/{SLUG}", show, Policy.GUEST),
 )

@@ -92,7 +92,12 @@ def all_of(tx: Tx, user: User | None = None) -> list[Project]:
 
 
 def may_enter(tx: Tx, user: User, project_id: ProjectId) -> bool:
-    """Whether `user` may see and use a project."""
+    """Whether `user` may see and use a project; one who only reads, whether they may see it."""
+    return is_member(tx, user, project_id) or (user.is_reader and flags(tx, project_id).oss)
+
+
+def is_member(tx: Tx, user: User, project_id: ProjectId) -> bool:
+    """Whether a project is `user`'s to use, and not only open to everybody."""
     if user.is_admin or user.sees_all_projects:
         return True
     row = tx.execute(

@@ -32,6 +32,27 @@ OPEN = {
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}.svg"),
     ("GET", "/{prefix:gh|github|bb|bitbucket|circleci}/{org}/{repo}/tree/{branch:.+}.svg"),
 }
+# What strangers may read of a project that is open to everybody. A new line here is a decision.
+GUESTS = {
+    "GET /live",
+    "GET /projects/{slug}",
+    "GET /pipelines/{slug}",
+    "GET /pipelines/{slug}/{number}",
+    "GET /pipelines/{slug}/{number}/config/{which}",
+    "GET /jobs/{number}",
+    "GET /jobs/{number}/{node}/{step}/log",
+    "GET /output/job/{id}/artifacts/{node}/{path}",
+    "GET /api/v2/project/{slug}",
+    "GET /api/v2/project/{slug}/pipeline",
+    "GET /api/v2/project/{slug}/pipeline/{number}",
+    "GET /api/v2/project/{slug}/job/{number}",
+    "GET /api/v2/project/{slug}/{number}/artifacts",
+    "GET /api/v2/project/{slug}/{number}/tests",
+    "GET /api/v2/pipeline/{id}",
+    "GET /api/v2/pipeline/{id}/workflow",
+    "GET /api/v2/workflow/{id}",
+    "GET /api/v2/workflow/{id}/job",
+}
 CLOSED = [route for route in ROUTES if route.policy is not Policy.OPEN]
 OF_PROJECTS = [route for route in CLOSED if re.search(r"\{(slug|id|number|context)|/live", route.path)]
 READING = [route for route in ROUTES if route.method == "GET" and route.path != "/live"]  # that one never ends
@@ -39,6 +60,11 @@ READING = [route for route in ROUTES if route.method == "GET" and route.path != 
 
 def named(route: Route) -> str:
     return f"{route.method} {route.path}"
+
+
+def bare(route: Route) -> str:
+    """Without the patterns of its parts."""
+    return re.sub(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}", r"{\1}", named(route))
 
 
 async def filled(world: World, *members: User) -> dict[str, str]:
@@ -97,6 +123,10 @@ def test_open_routes_are_these_and_no_others() -> None:
 def test_what_changes_something_is_a_form_or_wants_a_token() -> None:
     loose = [named(route) for route in CLOSED if route.method != "GET" and route.policy is Policy.USER]
     assert not loose
+
+
+def test_strangers_are_guests_only_where_something_is_read() -> None:
+    assert {bare(route) for route in ROUTES if route.policy in (Policy.GUEST, Policy.GUEST_TOKEN)} == GUESTS
 
 
 async def test_the_application_has_no_route_without_a_policy(world: World) -> None:

@@ -255,6 +255,7 @@ async def test_a_job_that_does_not_run_and_one_that_one_may_not_see_look_alike(t
         ada, mallory = await here.user("ada"), await here.user("mallory")
         project = await here.project(ada)
         async with running_job(here, project, tmp_path) as job:
+            await here.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags(oss=True)))
             said = await here.ssh(mallory, str(job.number), "id")
             assert (said.code, said.out, said.error) == (1, "", f"rondo: job {job.number}.0 is not running\n")
             assert await here.db.read(lambda tx: jobs.visits_of(tx, job.id)) == []
