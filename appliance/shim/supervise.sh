@@ -11,7 +11,7 @@
 #   ID.run     made once, with O_EXCL: the arbiter. A command is started at most once per id, ever.
 #   ID.start   what the step's shell does first: working directory, exports, exec. Made by the client, sourced.
 #   ID.script  the user's script
-#   ID.log     stdout and stderr          ID.pid     the step = its process group
+#   ID.log     stdout and stderr          ID.pid     the step = its process group; ID.pump: who writes the log
 #   ID.code    written when it ends       ID.exit    "CODE FLAGS ;" when all is done, and no printing about it goes on
 #   ID.runner  pid of its runner          ID.follow  "NONCE OFFSET ;": somebody wants the output from there
 #   ID.served  the nonce answered last    ID.closing the runner looks at ID.follow once more, and never again
@@ -81,11 +81,42 @@ r_step() { # ID: becomes the step; returns never
     . "$r_dir/$1.start"
 }
 
-r_watch_step() { # ID: run it and note how it ended
+# Its output goes through a pipe, not straight into the log: `echo >/dev/stderr` and `curl -o /dev/stderr` open what they
+# are given once more by its name, and a file opened so is emptied. Nobody waits for the pump, which lives as long as
+# anybody holds the pipe; but the end of a step is not told before all that the step itself wrote is in the log.
+
+r_watch_step() { r_watch_piped "$1" | r_pump "$1"; } # ID: run it and note how it ended
+
+r_pump() { # ID: into the log, by a process that is left behind
+    exec 7<&0
+    cat <&7 >>"$r_dir/$1.log" 2>/dev/null 3>&- 5<&- 6<&- 7<&- &
+    echo "$! ;" >"$r_dir/$1.pump"
+}
+
+r_drain() { # ID: wait until the pump has nothing left to do
+    r_spins=0
+    until r_read_word "$r_dir/$1.pump"; do r_pause; done
+    # A pump that sleeps waits for more: who writes to a pipe, or closes it, wakes its reader before going on.
+    while read -r r_p r_name r_state r_rest <"/proc/$r_word/stat"; do
+        case $r_state in S | Z | X) return ;; esac
+        [ "$r_spins" -lt 3000 ] || return # half a minute: a step has stopped its own pump, or the disk hangs
+        r_pause
+    done
+    [ -r /proc/self/stat ] || sleep 0.1 || sleep 1
+} 2>/dev/null
+
+r_pause() { # Most often a moment is enough
+    r_spins=$((r_spins + 1))
+    [ "$r_spins" -lt 200 ] || sleep 0.01 || sleep 1
+}
+
+r_watch_piped() { # ID
     r_count_oom
     r_before=$r_oom
-    (r_step "$1") </dev/null >>"$r_dir/$1.log" 2>&1
+    (r_step "$1") </dev/null 2>&1
     r_code=$?
+    exec >/dev/null # our own end of the pipe
+    r_drain "$1"
     r_count_oom
     [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
     [ -e "$r_dir/halt" ] && r_oom=$((r_oom + 2))

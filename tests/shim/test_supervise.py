@@ -160,6 +160,21 @@ async def test_long_output_comes_in_parts_after_the_end(supervised: Supervised) 
     assert sizes == [16 << 20, 16 << 20, 40_000_000 - (32 << 20)]
 
 
+async def test_output_opened_again_by_its_name_is_not_emptied(supervised: Supervised) -> None:
+    await supervised.run("1", "echo one; echo two >/dev/stderr; echo three | tee /dev/stderr >/dev/null; echo four", "a")
+    output, ended = await supervised.answer("a")
+    assert (sorted(output.split()), ended[0]) == ([b"four", b"one", b"three", b"two"], "0")
+    assert output.startswith(b"one\ntwo\n") and output.endswith(b"four\n")
+
+
+async def test_an_end_is_not_told_before_the_log_is_written(supervised: Supervised) -> None:
+    pump = supervised.state / "1.pump"
+    wait = f"until read pump rest <{pump}; do sleep 0.01; done 2>/dev/null"
+    stop = "kill -STOP $pump; echo last; (sleep 0.5; kill -CONT $pump) >/dev/null 2>&1 &"
+    await supervised.run("1", f"{wait}; sleep 5 & {stop}", "a")
+    assert await supervised.answer("a") == (b"last\n", ["0", "-", "0"])
+
+
 async def test_a_background_command_says_nothing_here(supervised: Supervised) -> None:
     await supervised.run("b", "echo unheard; read x <gate", "-", "bg")
     os.mkfifo(supervised.state.parent / "gate")
