@@ -79,7 +79,7 @@ async def start_of_machine(shop: Workshop, facts: Facts, sandbox: Sandbox) -> st
         return ""
     try:
         return await start(shop, facts, sandbox, keeps_layers=machine.docker_layer_caching)
-    except Unavailable as error:
+    except RondoError as error:
         return f"{error}\n"
 
 

@@ -33,7 +33,7 @@ KEPT_LABEL = "rondo.keeps-layers"
 _LAYERS_LABEL = "rondo.layers"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READY = "ready"
-_LOOK_S = 0.05
+_LOOK_S = 0.1
 _WORDS_LIMIT = 2000
 
 

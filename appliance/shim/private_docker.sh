@@ -43,6 +43,7 @@ p_outer() {
   mkdir -p "$p_socket" /jail /ports
   mkfifo -m 666 /ports/asked
   p_let_go
+  [ "$(stat -c %u /data)" = "$p_uid" ] || rm -rf /data/*  # kept under other user ids than the settings have now
   chown "$p_uid:$p_uid" /data "$p_socket"
   mount -o remount,rw /sys || p_fail "cannot write to /sys: no right to mount here"
   p_own_cgroups

@@ -104,20 +104,23 @@ async def test_a_job_builds_and_runs_in_an_engine_of_its_own(
         await nothing_left(docker_engine, place)
 
 
-# What is tried in a container of the private engine; each line must say "no".
+# What is tried in containers of the private engine; each line must end by saying "no".
 ATTACKS = """
             on() { docker run --rm "$@" 2>/dev/null; }
-            on -v /:/host base sh -c 'cat "/host$1" || ls /host/work /host/home /host/var/lib/rondo || echo no' sh "$SECRET"
-            on -v /usr:/host base sh -c 'touch /host/x || echo no'
-            on --privileged -v /dev:/d base sh -c 'ls /d | grep -E "^(sd|vd|nvme|xvd|dm-|mem|kmsg)" || echo no'
-            on --privileged base sh -c 'mknod /disk b 254 0 && dd if=/disk count=1 || echo no'
-            on --privileged base sh -c 'echo "|/x" >/proc/sys/kernel/core_pattern || echo no'
-            on --privileged base sh -c 'echo 1 >/proc/sys/kernel/sysrq || echo no'
-            on --privileged --pid=host base sh -c 'ps -o args | grep -v grep | grep -E "appliance|supervise|sshd" || echo no'
-            on --privileged --pid=host base sh -c 'nsenter -t 1 -m -u -n -- cat "$1" || echo no' sh "$SECRET"
-            on --privileged --net=host base sh -c 'ip link show | grep -E "rondotest0|br-" || echo no'
-            on --net=host -v /run:/r base sh -c 'ls /r/docker.sock /r/host /r/containerd/containerd.sock || echo no'
-            on --privileged --pid=host base sh -c 'grep -E " /(old|host|jail)" /proc/1/mountinfo || echo no'
+            on -v /:/host -v /run:/r base sh -c '
+              cat "$1" "/host$1" || ls /host/work /host/home /host/var/lib/rondo || echo no
+              touch /host/usr/x || echo no
+              ls /r/docker.sock /r/host /r/containerd/containerd.sock || echo no' sh "$SECRET"
+            on --privileged -v /dev:/d base sh -c '
+              ls /d | grep -E "^(sd|vd|nvme|xvd|dm-|mem|kmsg)" || echo no
+              mknod /disk b 254 0 && dd if=/disk count=1 || echo no
+              echo "|/x" >/proc/sys/kernel/core_pattern || echo no
+              echo 1 >/proc/sys/kernel/sysrq || echo no'
+            on --privileged --pid=host --net=host base sh -c '
+              ps -o args | grep -v grep | grep -E "appliance|supervise|sshd" || echo no
+              nsenter -t 1 -m -u -n -- cat "$1" || echo no
+              grep -E " /(old|host|jail)" /proc/1/mountinfo || echo no
+              ip link show | grep -E "rondotest0|br-" || echo no' sh "$SECRET"
             [ ! -e /var/run/docker.sock ] && [ ! -e /host ] && echo no"""
 
 
@@ -197,6 +200,8 @@ async def test_an_engine_outlives_its_killed_appliance_and_goes_with_its_job(
         )
         await place.push()
         await says(place, 1, "\nup\n")
+        engine = request_json(docker_engine.socket, "GET", f"/containers/rondo-{instance(place)}-1.0-docker/json")
+        assert 0 < engine["HostConfig"]["Memory"] <= 4 << 30 and not engine["HostConfig"]["Privileged"]
         await process.kill()
         await process.start()
         go = ("exec", "-e", f"DOCKER_HOST=unix://{DOCKER_SOCKET}", f"rondo-{instance(place)}-1.0-0", "docker")
