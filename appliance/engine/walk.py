@@ -13,7 +13,7 @@ from appliance.engine import environment, placement, remote_docker, rules, sibli
 from appliance.engine.follow import Follower, StepLog
 from appliance.engine.record import Attempt, Record, lost
 from appliance.engine.workshop import Facts, Workshop
-from appliance.errors import RondoError
+from appliance.errors import ImageError, RondoError
 from appliance.executors.base import Command, DockerAccess, Sandbox
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
@@ -131,6 +131,9 @@ class Walk:
         )
         try:
             return await steps.perform(step, node)
+        except ImageError as error:
+            await step_log.say(f"{error}\n")
+            return Outcome(StepStatus.FAILED, message=str(error))
         except RondoError as error:
             await step_log.say(f"{error}\n")
             return lost(error)

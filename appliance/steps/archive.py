@@ -14,7 +14,7 @@ from io import BufferedIOBase, BufferedReader
 
 import zstandard
 
-from appliance.errors import SandboxError
+from appliance.errors import ImageError, SandboxError
 from appliance.executors.base import Process, Sandbox, TakesFiles
 from appliance.steps.inside import PRELUDE, ask
 
@@ -36,6 +36,7 @@ echo "root $root"
 # Standard error joins the output of a process, and the output is the archive: so tar's words go to a file.
 _PACK = r"""
 root=$(full "$1"); shift
+command -v tar >/dev/null || exit 97
 said=${TMPDIR:-/tmp}/rondo-tar.$$
 exec 2>"$said"
 left=$#
@@ -73,6 +74,7 @@ ended=$?
 exit $ended
 """
 
+_NO_TAR = 97
 _MAGIC = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x1f\x8b", "gzip"))
 
 
@@ -95,7 +97,7 @@ async def look(sandbox: Sandbox, working_directory: str, paths: Sequence[str]) -
 
 
 async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Sequence[str]) -> AsyncIterator[bytes]:
-    """A compressed archive of `paths`, relative to `root`. Raises SandboxError at the end when tar failed."""
+    """A compressed archive of `paths`, relative to `root`. Raises ImageError without a tar, SandboxError when it failed."""
     process = await sandbox.process(["sh", "-c", PRELUDE + _PACK, "rondo", working_directory, root, *paths])
     try:
         await process.write_eof()
@@ -104,6 +106,8 @@ async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Seque
         code = await process.wait()
     finally:
         await process.kill()
+    if code == _NO_TAR:
+        raise ImageError("there is no tar in this image, and nothing can be packed without")
     if code:
         raise SandboxError(f"tar in the sandbox ended with code {code}")
 

@@ -35,7 +35,9 @@ async def store(step: plans.StoreArtifacts, node: NodeView) -> Outcome:
 async def _upload(upload: _Upload) -> Outcome:
     node, step, is_full = upload.node, upload.step, False
     try:
-        await each_file(node.sandbox, node.job.working_directory, step.path, upload.take)
+        largest = node.data.limits.artifact_bytes
+        large = await each_file(node.sandbox, node.job.working_directory, step.path, upload.take, largest)
+        upload.unfit += [node.data.mask(safe_path(name) or "a file") for name in large]
     except NothingThere:
         await node.say(f"There is nothing at {step.path}: no artifacts\n")
         return SUCCESS

@@ -14,21 +14,36 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
-from appliance.errors import SandboxError
+from appliance.errors import ImageError, SandboxError
 from appliance.executors.base import Sandbox
 from appliance.steps import tar
 from appliance.steps.inside import PRELUDE
 
 _LONGEST_NAME = 4096
-_NOTHING_THERE = 96  # the script's exit code
+_LONGEST_HEAD = 256 << 10
+_NOTHING_THERE, _NO_TAR = 96, 97  # the script's exit codes
 
-# A file gives itself under its name; a folder gives what it holds.
+# A file gives itself under its name; a folder gives what it holds. What is too large is named first, and not sent: a
+# file of a terabyte with nothing in it costs its maker one command, and us an hour. Then an empty line, then the tar.
 _TAKE = r"""
-file=$(full "$1")
+file=$(full "$1"); blocks=$2
 exec 2>/dev/null
-if [ -d "$file" ]; then tar -C "$file" -cf - .
-elif [ -f "$file" ]; then folder=${file%/*}; tar -C "${folder:-/}" -cf - "./${file##*/}"
+command -v tar >/dev/null || exit 97
+if [ -d "$file" ]; then folder=$file name=.
+elif [ -f "$file" ]; then folder=${file%/*} name=./${file##*/}
 else exit 96; fi
+cd "${folder:-/}" || exit 96
+large=${TMPDIR:-/tmp}/rondo-large.$$
+trap 'rm -f "$large"' EXIT
+find "$name" -type f -size "+$blocks" | head -n 1000 >"$large"
+head -n 50 "$large"; echo
+if ! [ -s "$large" ]; then tar -cf - "$name"
+elif [ "$name" = . ]; then
+    sed 's/[][*?\\]/\\&/g' "$large" >"$large.x"
+    tar -X "$large.x" -cf - .
+    code=$?; rm -f "$large.x"
+    exit $((code > 1 ? code : 0))
+fi
 code=$?
 [ "$code" -le 1 ] || exit "$code"
 """
@@ -41,19 +56,25 @@ class NothingThere(Exception):
     """There is no file or folder at the path."""
 
 
-async def each_file(sandbox: Sandbox, working_directory: str, path: str, take: Take) -> None:
-    """Give every plain file at or below `path` to `take`.
+async def each_file(sandbox: Sandbox, working_directory: str, path: str, take: Take, largest_bytes: int) -> list[str]:
+    """Give every plain file at or below `path` to `take`; the names of the first few that are too large for that.
 
-    Raises NothingThere, SandboxError when tar failed, and whatever `take` raises.
+    Raises NothingThere, ImageError when there is no tar or one that is none, SandboxError when it failed, and whatever
+    `take` raises.
     """
-    process = await sandbox.process(["sh", "-c", PRELUDE + _TAKE, "rondo", working_directory, path])
+    blocks = str(-(-largest_bytes // 512))
+    process = await sandbox.process(["sh", "-c", PRELUDE + _TAKE, "rondo", working_directory, path, blocks])
     read_end, write_end = os.pipe()
     is_done = threading.Event()
+    large: list[str] = []
 
     def read() -> Exception | None:
         """A trouble is given back, not raised: the TaskGroup would wrap it."""
         try:
-            with open(read_end, "rb", buffering=1 << 16) as stream:  # noqa: PTH123 - a descriptor, not a path
+            with io.BufferedReader(io.FileIO(read_end, "rb"), 1 << 16) as stream:
+                large.extend(_head(stream))
+                if not stream.peek(1):
+                    return None  # nothing but what was too large
                 for member in tar.members(stream):
                     if len(member.name) <= _LONGEST_NAME:
                         take(member.name.removeprefix("./"), member.size, io.BufferedReader(member))
@@ -82,6 +103,19 @@ async def each_file(sandbox: Sandbox, working_directory: str, path: str, take: T
             pool.shutdown(wait=False)
         await process.kill()
     _check(code, reader.result(), path)
+    return large
+
+
+def _head(stream: io.BufferedReader[io.FileIO]) -> list[str]:
+    """The lines before the empty one. Raises BrokenTar when there are too many to be ours."""
+    lines: list[str] = []
+    left = _LONGEST_HEAD
+    while (line := stream.readline(left)) != b"\n":
+        left -= len(line)
+        if left <= 0 or not line:
+            raise tar.BrokenTar("it does not begin as it should")
+        lines.append(line.decode("utf-8", "replace").rstrip("\n").removeprefix("./"))
+    return lines
 
 
 async def _ended(future: asyncio.Future[Exception | None]) -> Exception | None:
@@ -91,8 +125,12 @@ async def _ended(future: asyncio.Future[Exception | None]) -> Exception | None:
 def _check(code: int, trouble: Exception | None, path: str) -> None:
     if code == _NOTHING_THERE:
         raise NothingThere(path)
+    if code == _NO_TAR:
+        raise ImageError("there is no tar in this image, and files cannot be taken out of it without")
     if isinstance(trouble, OSError):
         raise trouble
+    if trouble is not None and code == 0:
+        raise ImageError(f"the tar of this image sent no tar: {trouble}")
     if code or trouble is not None:
         raise SandboxError(f"tar in the sandbox ended with code {code}, or sent no tar: {trouble}")
 

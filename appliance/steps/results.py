@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO
 
-from appliance.errors import SandboxError, SandboxLost
+from appliance.errors import ImageError, SandboxError, SandboxLost
 from appliance.language import plan as plans
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
@@ -22,6 +22,7 @@ LARGEST_FILE = 100 << 20
 LARGEST_ALL = 500 << 20
 MOST_TEXT = 32 << 20  # characters of one step's tests: they are in memory until they are stored
 _MOST_WARNINGS = 20
+_TOO_LARGE = f"it is larger than {LARGEST_FILE >> 20} MiB"
 _CHUNK = 1 << 16
 _ROWS = 2000  # in one transaction: others wait for the writer meanwhile
 _TIMINGS = "circle-test-results/results.json"
@@ -69,9 +70,16 @@ class _Found:
         except BadJunit as error:
             self.warnings.append(f"{safe_path(name) or 'a file'}: {error}")
 
+    def too_large(self, names: list[str]) -> None:
+        """Files that were not even sent."""
+        for name in names:
+            if name.lower().endswith(".xml"):
+                self.files += 1
+                self.warnings.append(f"{safe_path(name) or 'a file'}: {_TOO_LARGE}")
+
     def _read(self, size_bytes: int, content: IO[bytes]) -> None:
         if size_bytes > LARGEST_FILE:
-            raise BadJunit(f"it is larger than {LARGEST_FILE >> 20} MiB")
+            raise BadJunit(_TOO_LARGE)
         if self.bytes_read + size_bytes > LARGEST_ALL:
             raise BadJunit(f"all files together are larger than {LARGEST_ALL >> 20} MiB")
         self.bytes_read += size_bytes
@@ -95,13 +103,14 @@ async def store(step: plans.StoreTestResults, node: NodeView) -> Outcome:
     held = await data.db.write(lambda tx: results.begin(tx, upload))
     found = _Found(data.mask, room=max(0, MOST_TESTS - held))
     try:
-        await each_file(node.sandbox, node.job.working_directory, step.path, found.take_file)
+        large = await each_file(node.sandbox, node.job.working_directory, step.path, found.take_file, LARGEST_FILE)
+        found.too_large(large)
     except NothingThere:
         await node.say(f"There is nothing at {step.path}: no test results\n")
         return SUCCESS
     except SandboxLost:
         raise
-    except SandboxError as error:  # an image without tar, a folder that may not be read
+    except (ImageError, SandboxError) as error:  # an image without tar, a folder that may not be read
         found.warnings.append(f"not all could be read: {error}")
     for at in range(0, len(found.tests), _ROWS):
         await data.db.write(_adding(upload, found.tests[at : at + _ROWS]))

@@ -148,7 +148,7 @@ class SilentSandbox:
 async def test_tars_that_say_nothing_keep_nobody_else_from_working() -> None:
     """Pages are drawn and passwords compared on the loop's threads: no job may hold one."""
     sandbox: Any = SilentSandbox()
-    stuck = [asyncio.create_task(files.each_file(sandbox, "/", "out", lambda *_: None)) for _ in range(40)]
+    stuck = [asyncio.create_task(files.each_file(sandbox, "/", "out", lambda *_: None, 1 << 30)) for _ in range(40)]
     try:
         async with asyncio.timeout(10):
             assert await asyncio.to_thread(lambda: "drawn") == "drawn"

@@ -100,3 +100,26 @@ async def test_keys_are_only_words(tmp_path: Path) -> None:
         assert after - before == {place.work}
         names = [blob.name for blob in (place.data / "blobs" / Blobs.CACHES).rglob("*") if blob.is_file()]
         assert names and all(len(name) == 32 and name.isalnum() for name in names)
+
+
+async def test_things_that_are_no_files_hold_nobody_up(tmp_path: Path) -> None:
+    """Pipes, sockets, a device and a terabyte of nothing: left out, and soon."""
+    script = """
+mkdir out && cd out
+echo mine >mine; mkfifo pipe; mknod zero c 1 5 2>/dev/null || true; truncate -s 1T sparse
+cp /bin/true setuid && chmod 4755 setuid
+python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")' 2>/dev/null || true
+"""
+    steps = """
+- store_artifacts: {path: out}
+- store_artifacts: {path: out/pipe}
+- store_test_results: {path: out}
+- restore_cache: {keys: ['k-{{ checksum "out/mine" }}']}
+- run: rm out/sparse
+- persist_to_workspace: {root: ., paths: [out]}
+"""
+    async with house(tmp_path, ON_THIS_HOST) as (place, _):
+        seen = await run(place, steps, script)
+        assert seen.statuses == {"build": "success"}, seen.logs
+        assert sorted(artifacts(place)) == ["out/mine", "out/setuid"]
+        assert "sparse was left out" in seen.logs["build"]

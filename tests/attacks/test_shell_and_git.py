@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from tests.engine_fixture import DEBIAN, Engine, request, request_json
 from tests.whole import ON_THIS_HOST, PERSON, Place, house
 
 ALL_STEPS = """
@@ -158,3 +162,69 @@ async def test_a_submodule_with_a_command_is_not_even_taken(tmp_path: Path) -> N
     async with house(tmp_path, ON_THIS_HOST) as (place, _):
         await place.commit({**files, **config()})
         assert "disallowed submodule update" in await pushed(place, "main")
+
+
+LIAR = "#!/bin/sh\necho '../../../../pwned'; echo found /etc/shadow; echo root /; exit 0\n"
+
+
+@pytest.fixture(scope="module")
+def odd_images(docker_engine: Engine) -> dict[str, str]:
+    """Images made of the Debian one by taking away or adding a little; made once, they stay with the engine."""
+    scripts = {
+        "notar": "rm -f /bin/tar /usr/bin/tar",
+        "liar": f"for name in tar git zstd gzip find; do printf %s {shlex.quote(LIAR)} >/usr/local/bin/$name; "
+        "chmod 755 /usr/local/bin/$name; done",
+        "exits": "true",
+    }
+    for name, script in scripts.items():
+        made = request_json(
+            docker_engine.socket,
+            "POST",
+            "/containers/create",
+            {"Image": DEBIAN, "Cmd": ["sh", "-c", script], "NetworkDisabled": True},
+        )
+        path = f"/containers/{made['Id']}"
+        request_json(docker_engine.socket, "POST", f"{path}/start")
+        assert request_json(docker_engine.socket, "POST", f"{path}/wait") == {"Error": None, "StatusCode": 0}
+        changes = 'ENTRYPOINT ["/bin/false"]' if name == "exits" else 'CMD ["sh"]'
+        query = urlencode({"container": made["Id"], "repo": f"rondo-test/{name}", "tag": "latest", "changes": changes})
+        assert request(docker_engine.socket, "POST", f"/commit?{query}", body=b"{}")[0] == 201
+        request(docker_engine.socket, "DELETE", f"{path}?force=1&v=1")
+    return {f"test/{name}": f"rondo-test/{name}" for name in scripts}
+
+
+@pytest.mark.docker
+async def test_odd_images_fail_their_steps_with_a_word_and_nothing_else(
+    tmp_path: Path, docker_engine: Engine, odd_images: dict[str, str]
+) -> None:
+    """Without tar, with tools that lie, with an entrypoint that ends at once, and for somebody without a name."""
+    jobs = {
+        "notar": ["save_cache: {key: k1, paths: [kept]}", "store_artifacts: {path: kept}"],
+        "liar": [
+            "restore_cache: {key: k2}",
+            "save_cache: {key: k2, paths: [kept]}",
+            "store_artifacts: {path: kept}",
+            "persist_to_workspace: {root: ., paths: [kept]}",
+        ],
+        "exits": ["save_cache: {key: k3, paths: [kept]}"],
+    }
+    text = "version: 2.1\njobs:\n"
+    for name, steps in jobs.items():
+        text += f"  {name}:\n    docker: [image: test/{name}]\n    steps:\n      - run: mkdir kept && echo x >kept/file\n"
+        text += "".join(f"      - {step}\n" for step in steps)
+    text += (
+        "  nobody:\n    docker: [{image: test/liar, user: '65534'}]\n    working_directory: /tmp/w\n    steps: [run: id]\n"
+    )
+    text += f"workflows: {{w: {{jobs: [{', '.join([*jobs, 'nobody'])}]}}}}\n"
+    settings: dict[str, Any] = {"docker.enabled": True, "docker.url": docker_engine.url, "images": odd_images}
+    async with house(tmp_path, settings) as (place, _):
+        await place.commit({".circleci/config.yml": text, "file": "x"})
+        await place.push()
+        seen = await place.ended()
+        assert seen.statuses["exits"] == "success", seen.logs["exits"]
+        assert seen.statuses["nobody"] == "success" and "uid=65534" in seen.logs["nobody"]
+        for name in ("notar", "liar"):
+            failed = [step for step in seen.steps[name] if step.status == "failed"]
+            assert failed and all(step.message for step in failed), (seen.statuses[name], seen.logs[name])
+            assert "Rondo itself broke" not in seen.jobs[name].message
+        assert touched(tmp_path) == []
