@@ -21,6 +21,7 @@ from appliance.pages import curve
 from appliance.pages.links import artifacts_path, job_path, pipeline_path, pipelines_path, project_path
 from appliance.pages.outputs import Covered, Tree, coverage_of, tree_of
 from appliance.pages.render import back_to, page
+from appliance.pages.reruns import splits_tests
 from appliance.store import artifacts, jobs, overview, pipelines, projects, results, usage
 from appliance.store.database import Tx
 from appliance.store.jobs import Job, Node, Step, Visit
@@ -130,6 +131,7 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "failed_count": sum(found.test_counts.get(verdict, 0) for verdict in (Verdict.FAILURE, Verdict.ERROR)),
         "artifact_path": artifact_path,
         "artifacts_path": artifacts_path(number, index),
+        "splits_tests": splits_tests(found.plan),
         "topics": f"job:{job.id}",
         "path": job_path(number, index),
         "node_path": lambda other: job_path(number, other),

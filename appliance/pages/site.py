@@ -19,6 +19,7 @@ from appliance.pages import (
     pipelines,
     project,
     project_keys,
+    reruns,
     settings,
     static,
 )
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *pipelines.ROUTES,
     *pipeline.ROUTES,
     *job.ROUTES,
+    *reruns.ROUTES,
     *caches.ROUTES,
     *outputs.ROUTES,
     *project.ROUTES,

@@ -60,6 +60,9 @@ class Chip:
     name: str
     status: WorkflowStatus
     is_setup: bool
+    rerun: str  # '' | manual | automatic
+    auto_rerun_number: int
+    started_by: str
     created_at_ms: int
     stopped_at_ms: int | None
 
@@ -92,7 +95,8 @@ OF_ALL = f"SELECT {_LINE} FROM pipelines WHERE 1{_AFTER}{_NEWEST}"
 OF_PROJECT = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project{_AFTER}{_NEWEST}"
 OF_BRANCH = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project AND branch = :branch{_AFTER}{_NEWEST}"
 CHIPS = (
-    "SELECT id, pipeline_id, name, status, is_setup, created_at_ms, stopped_at_ms FROM workflows"
+    "SELECT id, pipeline_id, name, status, is_setup, rerun, auto_rerun_number, started_by, created_at_ms, stopped_at_ms"
+    " FROM workflows"
     " WHERE pipeline_id IN (SELECT value FROM json_each(:pipelines)) ORDER BY pipeline_id, created_at_ms, rowid"
 )
 JOB_CHIPS = (
@@ -194,6 +198,9 @@ def chips(tx: Tx, pipeline_ids: Sequence[PipelineId]) -> dict[PipelineId, list[C
                 name=row["name"],
                 status=WorkflowStatus(row["status"]),
                 is_setup=bool(row["is_setup"]),
+                rerun=row["rerun"],
+                auto_rerun_number=row["auto_rerun_number"],
+                started_by=row["started_by"],
                 created_at_ms=row["created_at_ms"],
                 stopped_at_ms=row["stopped_at_ms"],
             )

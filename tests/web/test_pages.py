@@ -75,3 +75,33 @@ async def test_a_fragment_is_the_page_without_frame_and_config(world: World, bro
     assert whole.count("# the source") == 2000 and "# the source" not in fragment
     assert "<html" in whole and "<html" not in fragment and '<main id="main"' in fragment
     assert "workflow-head" in fragment and len(fragment) < 8000
+
+
+async def test_buttons_run_a_workflow_and_a_job_again(world: World, browser: aiohttp.ClientSession, ada: User) -> None:
+    project = await world.project("acme/app")
+    pipeline = await world.pipeline(project, workflow("ci", job("build", "make"), job("ship", requires=["build"])))
+    built = await world.run(pipeline, "build", NodeStatus.FAILED)
+    page = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert "Rerun from failed" in page and "Rerun all" in page
+    assert f'action="/jobs/{built.number}/rerun"' in await text_of(browser, f"/jobs/{built.number}")
+    status, _ = await world.post_form(ada, f"/jobs/{built.number}/rerun")
+    assert status == 303
+    page = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert "rerun by <bdi>ada</bdi>" in page and page.count("Rerun all") == 1, "the new one runs"
+    status, page = await world.post_form(ada, f"/workflows/{built.workflow_id}/rerun-from-failed")
+    assert status == 303
+    mallory = await world.user("mallory")
+    assert (await world.post_form(mallory, f"/workflows/{built.workflow_id}/rerun"))[0] == 404
+    assert (await world.post_form(mallory, f"/jobs/{built.number}/rerun"))[0] == 404
+
+
+async def test_a_carried_over_job_says_so_and_leads_to_who_ran(
+    world: World, browser: aiohttp.ClientSession, ada: User
+) -> None:
+    project = await world.project("acme/app")
+    pipeline = await world.pipeline(project, workflow("ci", job("build", "make"), job("ship", requires=["build"])))
+    built = await world.run(pipeline, "build")
+    await world.run(pipeline, "ship", NodeStatus.FAILED)
+    await world.post_form(ada, f"/workflows/{built.workflow_id}/rerun-from-failed")
+    page = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert page.count(f'href="/jobs/{built.number}"') == 2 and page.count("success, earlier") == 1
