@@ -98,7 +98,7 @@ def create(store: Store, org: str, repo: str, git_url: str | None, default_branc
         store.write(lambda tx: projects.set_webhook_secret(tx, store.box, project.id, secret))
         return [
             f"created {project.name}",
-            "add a webhook to the repository: content type application/json, just the push event,",
+            "add a webhook to the repository: content type application/json, pushes and pull requests,",
             f"    payload URL {web_url(store)}/hooks/github",
             f"    secret      {secret}",
             *_checkout_key_lines(store, project),

@@ -14,6 +14,7 @@ from appliance.store import continuations, pipelines, projects
 from appliance.store.database import Database
 
 CONFIG_PATH = ".circleci/config.yml"
+_MOST_CONTEXTS = 100  # spec 1.13
 LOCK_PATH = ".circleci/orbs.lock"
 
 
@@ -100,6 +101,9 @@ def _unsupported(plan: plans.Plan, may_set_up: bool) -> list[pipelines.Problem]:
     found = []
     if plan.is_setup and not may_set_up:
         found.append("this is a setup config, and setup workflows are switched off in the settings of the project")
+    named = {context for workflow in plan.workflows for job in workflow.jobs for context in job.contexts}
+    if len(named) > _MOST_CONTEXTS:
+        found.append(f"the jobs name {len(named)} contexts; there may be {_MOST_CONTEXTS} in a config")
     return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
 
 
