@@ -401,6 +401,8 @@ def _places(settings: Settings) -> placement.Places:
         classes=_classes(settings),
         aliases=settings.table("images"),
         mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
+        aws_endpoint=settings.text("aws.endpoint").rstrip("/"),
+        gcp_endpoint=settings.text("gcp.endpoint").rstrip("/"),
     )
 
 

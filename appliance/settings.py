@@ -134,6 +134,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("git.patience", "number", 30.0, "How long a repository that cannot be reached is tried before its pipeline is errored.", "seconds", least=0),
     Option("git.known_hosts", "list", (), "Lines of an SSH known_hosts file for git servers, here and in jobs. Others are pinned when first met; GitHub's, GitLab's and Bitbucket's are known."),
     Option("git.largest_config", "integer", 4 * MIB, "Largest .circleci/config.yml that is read.", "bytes", least=1024),
+    Option("aws.endpoint", "text", "", "Asked in the place of AWS's STS and ECR for logins to its registry. Empty: AWS."),
+    Option("gcp.endpoint", "text", "", "Asked in the place of Google's STS and IAM for logins to its registries. Empty: Google."),
     Option("orbs.mirror", "text", "", "Folder of packed orbs, laid out NAMESPACE/NAME/VERSION.yml. Empty: none."),
     Option("orbs.public", "boolean", False, "Ask a public registry for orbs that neither our own registry nor the mirror has."),
     Option("orbs.public_url", "text", "https://circleci.com", "That registry; its GraphQL API is below."),

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.engine.classes import GIB, Classes, Size
-from appliance.executors.base import Container, Credentials, DockerAccess, Mount, SandboxSpec
+from appliance.errors import ImageError
+from appliance.executors.base import Container, Credentials, DockerAccess, LogIn, Mount, SandboxSpec
 from appliance.language import plan as plans
 
 
@@ -24,6 +25,8 @@ class Places:
     classes: Classes
     aliases: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    aws_endpoint: str = ""  # in the place of all of AWS's own
+    gcp_endpoint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,7 @@ def _containers(job: plans.Job, places: Places, variables: Mapping[str, str]) ->
             command=image.command,
             user=image.user,
             environment=image.environment,
-            credentials=_credentials(image, variables),
+            log_in=_by_password(image, variables),
         )
         for image in job.executor.images
     )
@@ -145,11 +148,25 @@ def aliased(image: str, aliases: Mapping[str, str]) -> str:
     return image
 
 
-def _credentials(image: plans.DockerImage, variables: Mapping[str, str]) -> Credentials | None:
-    if image.auth is None:
+def _by_password(image: plans.DockerImage, variables: Mapping[str, str]) -> LogIn | None:
+    if (auth := image.auth) is None:
         return None
-    return Credentials(username=_filled(image.auth.username, variables), password=_filled(image.auth.password, variables))
+
+    async def log_in() -> Credentials:
+        username, password = (filled(text, variables, image.image) for text in (auth.username, auth.password))
+        return Credentials(username=username, password=password)
+
+    return log_in
 
 
-def _filled(text: str, variables: Mapping[str, str]) -> str:
-    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: variables.get(found[1] or found[2], ""), text)
+def filled(text: str, variables: Mapping[str, str], image: str) -> str:
+    """`text` of a registry login with its `$VAR`s filled in. Raises ImageError when there is no such variable."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in variables:
+            where = "in the project or the job's contexts (a fork's pipeline gets none of them)"
+            raise ImageError(f"the login for image {image} needs ${name}, and there is no such variable {where}")
+        return variables[name]
+
+    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, text)

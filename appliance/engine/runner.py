@@ -12,7 +12,7 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import asks, key_ring, moves, oidc, placement, remote_docker
+from appliance.engine import asks, key_ring, moves, oidc, placement, registries, remote_docker
 from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
 from appliance.engine.record import Record, lost, write_when_room
@@ -170,14 +170,10 @@ class _Runner:
         await asyncio.to_thread(self.record.remember_secrets)
         job, node = self._facts.job, self._facts.node
         placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
-        spec = placement.spec(
-            f"{job.number}.{node.index}",
-            self._facts.plan,
-            placed,
-            self._shop.places,
-            variables(self._shop, self._facts),
-            remote_docker.access_of(self._shop, self._facts).kind,
-        )
+        known = variables(self._shop, self._facts)
+        docker = remote_docker.access_of(self._shop, self._facts).kind
+        spec = placement.spec(f"{job.number}.{node.index}", self._facts.plan, placed, self._shop.places, known, docker)
+        spec = registries.with_logins(self._shop, self._facts, spec, known)
         with self.record.log(0) as step_log:
 
             async def progress(text: bytes) -> None:

@@ -24,6 +24,10 @@ class Credentials:
     password: str = field(repr=False)
 
 
+LogIn = Callable[[], Awaitable[Credentials]]
+"""Makes a login when an image has to be pulled. Raises ImageError and SandboxError."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """One container of a node; the first of a spec is the primary one."""
@@ -35,6 +39,7 @@ class Container:
     user: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
+    log_in: LogIn | None = field(default=None, repr=False)  # for credentials that are made first
 
 
 @dataclass(frozen=True, kw_only=True)

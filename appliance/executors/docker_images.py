@@ -56,9 +56,10 @@ async def _pull(docker: aiodocker.Docker, container: Container, report_s: float,
     await progress(f"Pulling image {image}\n".encode())
     report = _PullReport(image)
     reported_at = time.monotonic()
+    credentials = container.credentials if container.log_in is None else await container.log_in()
     try:
-        name = canonical(image) if container.credentials else image
-        auth = _auth(container.credentials)
+        name = canonical(image) if credentials else image
+        auth = _auth(credentials)
         async for event in docker.images.pull(name, auth=auth, stream=True):
             report.take(event)
             if time.monotonic() - reported_at >= report_s:

@@ -8,6 +8,7 @@ import pytest
 
 from appliance.engine.classes import GIB, Classes
 from appliance.engine.placement import Placement, Places, aliased, out_of_memory, place, spec
+from appliance.errors import ImageError
 from appliance.language import plan as plans
 from appliance.settings import RESOURCE_CLASSES
 
@@ -100,13 +101,23 @@ def test_machine_jobs_go_to_this_host_or_to_the_image_that_stands_in() -> None:
     assert [one.image for one in spec("1.0", job(plans.Machine()), stand_in, places, {}).containers] == ["vm"]
 
 
-def test_registry_logins_are_filled_in_and_nothing_else_is() -> None:
+async def test_registry_logins_are_filled_in_and_nothing_else_is() -> None:
     placed = place(job(), PLACES)
     assert isinstance(placed, Placement)
     container = spec("1.0", job(), placed, PLACES, {"WHO": "me", "PW": "secret"}).containers[0]
-    assert container.credentials is not None
-    assert (container.credentials.username, container.credentials.password) == ("me", "secret!")
-    assert "secret" not in repr(container)
+    assert container.log_in is not None
+    login = await container.log_in()
+    assert (login.username, login.password) == ("me", "secret!")
+    assert "secret" not in repr(container) + repr(login)
+
+
+async def test_a_login_with_a_variable_that_is_not_there_says_which() -> None:
+    placed = place(job(), PLACES)
+    assert isinstance(placed, Placement)
+    container = spec("1.0", job(), placed, PLACES, {"WHO": "me"}).containers[0]
+    assert container.log_in is not None
+    with pytest.raises(ImageError, match=r"needs \$PW, and there is no such variable in the project"):
+        await container.log_in()
 
 
 @pytest.mark.parametrize(
