@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -39,6 +39,7 @@ from appliance.executors.docker_plan import (
 )
 from appliance.executors.docker_private import PrivateEngines, is_engine
 from appliance.executors.docker_process import start_process
+from appliance.executors.docker_requests import to_the_end
 from appliance.executors.docker_service import DockerService
 from appliance.executors.docker_usage import Gauge
 from appliance.executors.hijack import Hijack, open_hijack
@@ -134,13 +135,13 @@ class DockerExecutor:
         containers = self._engine.docker.containers
         async with asyncio.timeout(self._options.start_timeout_s):
             try:
-                return await _to_the_end(containers.create(config, name=name))
+                return await to_the_end(containers.create(config, name=name))
             except aiodocker.DockerError as problem:
                 if problem.status != 409:
                     raise
             # A leftover of this very node, from before a crash.
             await containers.container(name).delete(force=True, v=True)
-            return await _to_the_end(containers.create(config, name=name))
+            return await to_the_end(containers.create(config, name=name))
 
     async def _start(self, container: DockerContainer, spec: SandboxSpec, index: int) -> None:
         image = spec.containers[index].image
@@ -176,13 +177,13 @@ class DockerExecutor:
         networks = self._engine.docker.networks
         config = network_config(self._instance, self._options)
         try:
-            await _to_the_end(networks.create(config))
+            await to_the_end(networks.create(config))
         except aiodocker.DockerError as problem:
             if "address pool" not in problem.message:
                 raise
             # Dead instances left theirs. Who is just about to use one makes it again (`_open`).
             await networks.prune(filters={"label": [INSTANCE_LABEL]})
-            await _to_the_end(networks.create(config))
+            await to_the_end(networks.create(config))
 
     async def _remove_networks(self) -> None:
         """The engine keeps one as long as a container is on it."""
@@ -443,17 +444,6 @@ async def _delete(container: DockerContainer) -> None:
         # 409: somebody else is removing it already; that is as good.
         if problem.status not in (404, 409):
             raise
-
-
-async def _to_the_end(request: Coroutine[Any, Any, T]) -> T:
-    """Be cancelled only after the engine has answered: a container made after our clean-up would stay."""
-    answer = asyncio.gather(request)
-    try:
-        (result,) = await asyncio.shield(answer)
-    except asyncio.CancelledError:
-        await asyncio.wait({answer})
-        raise
-    return result
 
 
 async def _all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:

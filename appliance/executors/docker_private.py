@@ -23,6 +23,7 @@ from appliance import shim
 from appliance.errors import SandboxError, Unavailable
 from appliance.executors.base import DOCKER_SOCKET, PrivateDocker
 from appliance.executors.docker_plan import INDEX_LABEL, INSTANCE_LABEL, NODE_LABEL, DockerOptions
+from appliance.executors.docker_requests import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class PrivateEngines:
                 await self._free(want.layers)
             volume = await _socket_volume(primary)
             config = engine_config(self._instance, node, want, volume, primary.id, limits, self._options)
-            engine = await self._docker.containers.create(config, name=name)
+            engine = await to_the_end(self._docker.containers.create(config, name=name))
             await engine.start()
         return await self._ready(engine)
 
