@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MOST_POINTS = 360
 _FIRST_S = 1.0  # the first look, unless the node is over by then
 _LEAST_S = 0.2  # two looks nearer than this say little about a rate
+_RING_S = 5.0  # between two rings for open pages
 _WRITE_S = 60.0  # between two writes of the row
 
 
@@ -120,7 +121,7 @@ class Meter:
         self._is_fresh = facts.node.sandbox is None
         self._every_s = shop.limits.sample_s
         self._curve: Curve | None = None
-        self._written_s = 0.0
+        self._written_s = self._rang_s = 0.0
 
     @property
     def series(self) -> Series | None:
@@ -138,7 +139,7 @@ class Meter:
         while True:
             await self._look(curve)
             self._curve = curve
-            self._shop.bell.ring(f"job:{self._job_id}")
+            self._ring()
             if self._clock.monotonic_s() - self._written_s >= _WRITE_S:
                 await self._write(curve)
             # As the curve gets coarser, so do the looks, down to four for each point: peaks are worth something.
@@ -150,6 +151,13 @@ class Meter:
             await self._look(self._curve)
             self._curve.close()
             await self._write(self._curve)
+            self._shop.bell.ring(f"job:{self._job_id}")
+
+    def _ring(self) -> None:
+        """Every open page of the job asks for all of itself again: not at every look."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._rang_s >= _RING_S:
+            self._rang_s = now_s
             self._shop.bell.ring(f"job:{self._job_id}")
 
     async def _look(self, curve: Curve) -> None:

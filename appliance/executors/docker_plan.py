@@ -130,8 +130,10 @@ def service_config(
 ) -> dict[str, Any]:
     """A service as its image wants to be, in the primary's network namespace.
 
-    Every container of a node has the node's limits for itself: the engine knows no common budget for several
-    containers, and halves would fail jobs that CircleCI runs.
+    Every container of a node has the node's limits for itself, where CircleCI's share them: the engine sets no limits on
+    a common parent cgroup, and only root may. A service in the primary's own cgroup works with cgroup version 1 and no
+    systemd alone (version 2 wants processes in the leaves), and leaves the primary's cgroup behind when that ends first.
+    Halves would fail jobs that CircleCI runs.
     """
     service = spec.containers[index]
     config: dict[str, Any] = {

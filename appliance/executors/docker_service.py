@@ -7,6 +7,7 @@ was said from a time on, and leaves out what stands before the very piece that w
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from collections.abc import AsyncGenerator
 from datetime import datetime
@@ -23,6 +24,7 @@ from appliance.executors.docker_errors import speaking_plainly
 
 _FRAME = struct.Struct(">BxxxL")
 _LONGEST_FRAME = 4 << 20  # the engine cuts lines at 16 KiB
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z")
 SLACK_NS = 10**9  # two pieces' times are out of order by less
 _MOST_NEWER = 20_000  # pieces kept while the mark is looked for
 _LISTEN = "0A"
@@ -153,11 +155,14 @@ class _Reading:
     def _piece(self, text: bytes) -> tuple[int, bytes]:
         """`2026-11-22T03:22:13.123456789Z words`. Most lines share their second with the one before."""
         stamp, _, words = text.partition(b" ")
-        if stamp[:19] != self._second:
-            self._second = stamp[:19]
-            self._second_ns = int(datetime.fromisoformat(f"{stamp[:19].decode()}+00:00").timestamp()) * 10**9
-        fraction = stamp[20:].rstrip(b"Z")
-        return self._second_ns + int(fraction.ljust(9, b"0")[:9] or 0), words
+        found = _STAMP.match(stamp)
+        if found is None:  # some engine's own idea of a line: as old as the one before
+            return max(self.mark.at_ns, 1), text
+        second = found[1] + found[3].replace(b"Z", b"+00:00")
+        if second != self._second:
+            self._second = second
+            self._second_ns = int(datetime.fromisoformat(second.decode()).timestamp()) * 10**9
+        return self._second_ns + int((found[2] or b"").ljust(9, b"0")[:9]), words
 
 
 def _listening(facts: dict[str, Any]) -> frozenset[int]:

@@ -37,6 +37,8 @@ class Gauge:
                 return await self._look()
         except (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError):
             return ()
+        except (KeyError, TypeError, ValueError):  # an engine that answers in a way of its own
+            return ()
 
     async def _locate(self) -> None:
         # Not the private engine that a job may have asked for: it has a machine's limits of its own.

@@ -128,3 +128,24 @@ def test_pieces_a_little_out_of_order_are_neither_lost_nor_doubled() -> None:
     data = b"".join(frame(b"2026-11-22T03:22:13.00000000" + stamp + b"Z " + stamp) for stamp in stamps)
     reading = _Reading(LogMark(1795317733000000003, 1))
     assert reading.feed(data) == b"24"
+    reading = _Reading(LogMark(1795317733000000002, 1))
+    assert reading.feed(data) == b"4"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "at_ns"),
+    [
+        (b"2026-11-22T03:22:13Z", 1795317733000000000),
+        (b"2026-11-22T03:22:13.5+00:00", 1795317733500000000),
+        (b"2026-11-22T05:22:13.000000007+02:00", 1795317733000000007),
+    ],
+)
+def test_times_are_read_as_engines_write_them(stamp: bytes, at_ns: int) -> None:
+    reading = _Reading(LogMark())
+    assert reading.feed(frame(stamp + b" words\n")) == b"words\n"
+    assert reading.mark == LogMark(at_ns, 1)
+
+
+def test_a_line_without_a_time_is_a_line() -> None:
+    reading = _Reading(LogMark())
+    assert reading.feed(frame(b"no time here\n")) == b"no time here\n"
