@@ -241,6 +241,8 @@ def _workshop(core: _Core, addresses: Addresses, host_key: str, git_url: Callabl
             longest_s=core.settings.number("jobs.longest"),
             grace_s=core.settings.number("jobs.grace"),
             log_bytes=core.settings.integer("jobs.log_limit"),
+            hold_s=core.settings.number("ssh.hold"),
+            longest_hold_s=core.settings.number("ssh.hold_longest"),
             service_log_bytes=core.settings.integer("jobs.service_log_limit"),
             sample_s=core.settings.number("jobs.sample_every"),
             data=_data_limits(core.settings),

@@ -89,6 +89,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("ssh.login_timeout", "number", 30.0, "Time to log in after connecting.", "seconds", least=1),
     Option("ssh.idle_limit", "number", 7200.0, "A shell without input or output is closed after this.", "seconds", least=10),
     Option("ssh.sessions_per_user", "integer", 20, "Shells that one user may have open at once.", least=1),
+    Option("ssh.hold", "number", 600.0, "A job rerun with SSH stays open for so long after its steps when nobody is inside.", "seconds", least=0),
+    Option("ssh.hold_longest", "number", 7200.0, "And for so long at most.", "seconds", least=0),
     Option("docker.url", "text", "", "Docker engine: unix:///path or tcp://host:port. Empty: DOCKER_HOST, else the usual socket."),
     Option("docker.enabled", "boolean", True, "Run docker jobs. Off: they wait for ever, so only for tests and local demos."),
     Option("docker.environment_in_steps", "boolean", True, "Steps see the `environment` of the primary image too, below every other variable. CircleCI's text denies it, configs rely on it."),

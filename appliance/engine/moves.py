@@ -199,6 +199,9 @@ def _lay_out_steps(tx: Tx, claim: Claim) -> None:
     for position, step in enumerate(claim.plan.steps, 1):
         is_background = isinstance(step, plans.Run) and step.background
         jobs.add_step(tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background)
+    if jobs.by_id(tx, claim.job.id).ssh_for is not None:
+        jobs.add_step(tx, claim.job.id, claim.index, jobs.FIRST_SSH, jobs.SSH, "Enable SSH", is_background=False)
+        jobs.add_step(tx, claim.job.id, claim.index, jobs.LAST_SSH, jobs.SSH, "Wait for SSH", is_background=False)
     if claim.executor == "docker" and isinstance(claim.plan.executor, plans.Docker):
         for position, image in enumerate(claim.plan.executor.images[1:], jobs.FIRST_SERVICE):
             name = f"Service {image.name} ({image.image})" if image.name else f"Service {image.image}"

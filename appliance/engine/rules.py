@@ -66,6 +66,14 @@ def workflow_status(jobs: Collection[JobStatus], *, is_canceled: bool, is_errore
     return WorkflowStatus.SUCCESS
 
 
+def held_until(since_ms: int, left_at_ms: Collection[int | None], alone_ms: int, longest_ms: int) -> int:
+    """Until when a job with SSH is held after its steps (spec 5); `left_at_ms` of each visit, None while it lasts."""
+    if None in left_at_ms:
+        return since_ms + longest_ms
+    last = max([since_ms, *(left for left in left_at_ms if left is not None)])
+    return min(last + alone_ms, since_ms + longest_ms)
+
+
 def may_be_redundant(kind: TriggerKind, *, is_default_branch: bool, autocancel: bool) -> bool:
     """Whether a push or a call of the API outruns what still runs for older ones of its branch (spec 4.4).
 

@@ -15,6 +15,7 @@ from enum import Enum
 from appliance.engine import asks, key_ring, moves, oidc, placement, registries, remote_docker
 from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
+from appliance.engine.hold import Hold
 from appliance.engine.record import Record, lost, write_when_room
 from appliance.engine.services import Services
 from appliance.engine.usage import Meter
@@ -140,6 +141,8 @@ class _Runner:
             series=lambda: meter.series,
         )
         with self._shop.live.show(live):
+            hold = Hold(self._shop, self._facts, self.record)
+            await hold.enable()
             services = Services(self._shop, self._facts, sandbox, self.record)
             async with asyncio.TaskGroup() as beside:
                 helpers = [
@@ -151,6 +154,8 @@ class _Runner:
                     name = f"{self._facts.job.id}.{self._facts.node.index}"
                     helpers.append(beside.create_task(asks.answer_all(sandbox, name, self._carry_on)))
                 status, message = await self._walk.walk(lambda: self._stop is not None)
+                if self._stop is None and status is not NodeStatus.INFRASTRUCTURE_FAIL:
+                    await hold.wait()
                 for helper in helpers:
                     helper.cancel()
             await services.end()

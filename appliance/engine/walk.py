@@ -48,7 +48,7 @@ class Walk:
 
     async def _foreground(self, background: asyncio.TaskGroup, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
         statuses, is_halted = [StepStatus.SUCCESS], False
-        rows = [row for row in self._facts.steps[1:] if row.kind != jobs.SERVICE]
+        rows = [row for row in self._facts.steps[1:] if row.kind not in (jobs.SERVICE, jobs.SSH)]
         for row, step in zip(rows, self._facts.plan.steps, strict=True):
             if row.status.is_done:
                 statuses += [] if row.is_background else [row.status]

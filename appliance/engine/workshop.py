@@ -29,6 +29,8 @@ class Limits:
     log_bytes: int
     data: DataLimits = field(default_factory=DataLimits)
     service_log_bytes: int = 16 << 20
+    hold_s: float = 600.0  # a job with SSH stays open for so long when nobody is inside
+    longest_hold_s: float = 7200.0
     sample_s: float = 0.0  # between two looks at what a node takes; 0: never
 
 

@@ -186,8 +186,12 @@ def _shown(steps: Sequence[Step], plan: plans.Job) -> list[Shown]:
     rows = [step for step in steps if step.kind == "run"]
     commands = {row.position: run.command for row, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
     # Services began with the environment and stand behind all steps in the rows only to keep the steps' positions.
-    shown = sorted(steps, key=lambda step: (step.position > 0, step.kind != jobs.SERVICE, step.position))
+    shown = sorted(steps, key=_order)
     return [Shown(step, commands.get(step.position, "")[:_LONGEST_COMMAND], _is_open(step)) for step in shown]
+
+
+def _order(step: Step) -> tuple[bool, bool, int]:
+    return step.position > 0, step.kind != jobs.SERVICE and step.position != jobs.FIRST_SSH, step.position
 
 
 def _is_open(step: Step) -> bool:

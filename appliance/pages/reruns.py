@@ -32,11 +32,11 @@ def _of_workflow(wish: Wish) -> Handler:
     return rerun
 
 
-def _of_job(*, failed_tests: bool) -> Handler:
+def _of_job(*, failed_tests: bool = False, enable_ssh: bool = False) -> Handler:
     async def rerun(request: web.Request) -> web.Response:
         parts, user, number = parts_of(request), user_of(request), int(request.match_info["number"])
         job = await parts.db.read(lambda tx: numbered_job_for(tx, user, number))
-        return await _done(request, job.workflow_id, Wish(jobs=(job.id,), failed_tests=failed_tests))
+        return await _done(request, job.workflow_id, Wish(jobs=(job.id,), failed_tests=failed_tests, enable_ssh=enable_ssh))
 
     return rerun
 
@@ -56,6 +56,7 @@ async def _done(request: web.Request, workflow_id: WorkflowId, wish: Wish) -> we
 ROUTES = (
     Route("POST", "/workflows/{id}/rerun", _of_workflow(Wish()), Policy.FORM),
     Route("POST", "/workflows/{id}/rerun-from-failed", _of_workflow(Wish(from_failed=True)), Policy.FORM),
-    Route("POST", f"/jobs/{NUMBER}/rerun", _of_job(failed_tests=False), Policy.FORM),
+    Route("POST", f"/jobs/{NUMBER}/rerun", _of_job(), Policy.FORM),
+    Route("POST", f"/jobs/{NUMBER}/rerun-with-ssh", _of_job(enable_ssh=True), Policy.FORM),
     Route("POST", f"/jobs/{NUMBER}/rerun-failed-tests", _of_job(failed_tests=True), Policy.FORM),
 )

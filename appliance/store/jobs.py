@@ -15,6 +15,9 @@ from appliance.store.database import Tx
 SERVICE = "service"
 """The kind of a step that stands for a service container: its row is behind those of all steps, from FIRST_SERVICE on."""
 FIRST_SERVICE = 900_000
+SSH = "ssh"
+"""The kind of the two rows of a job that was rerun with SSH, behind those of its steps for the same reason."""
+FIRST_SSH, LAST_SSH = 800_000, 800_001
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,3 +160,10 @@ def test_node_status_takes_the_worst_step() -> None:
 )
 def test_skip_ci_looks_at_the_first_250_characters(message: str, skips: bool) -> None:
     assert rules.says_skip(message) is skips
+
+
+@pytest.mark.parametrize(
+    ("left_at", "until"), [([], 110), ([None], 300), ([150, None], 300), ([150], 160), ([20], 110), ([295], 300)]
+)
+def test_how_long_a_job_with_ssh_is_held(left_at: list[int | None], until: int) -> None:
+    assert rules.held_until(100, left_at, 10, 200) == until

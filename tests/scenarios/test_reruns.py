@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from appliance.app import Appliance
-from appliance.model import WorkflowId
+from appliance.model import JobId, WorkflowId
 from appliance.store import jobs, people
 from tests.whole import ON_THIS_HOST, Place, house, until
 
@@ -202,3 +203,51 @@ async def test_only_the_tests_that_failed_run_again_shared_among_the_nodes(tmp_p
         again = {"jobs": [(await client.jobs(second))["test"]["id"]], "failed_tests": True}
         status, answer = await client.post(f"/workflow/{second}/rerun", again)
         assert (status, answer["message"]) == (409, "can not rerun failed tests: no failed tests could be found")
+
+
+SSH = """
+version: 2.1
+jobs: {a: {EXECUTOR, steps: [{run: {name: fails, command: exit 1}}]}}
+workflows: {w: {jobs: [a]}}
+"""
+
+
+async def test_a_job_rerun_with_ssh_stays_open_while_somebody_is_inside(tmp_path: Path) -> None:
+    async with (
+        house(tmp_path, {**ON_THIS_HOST, "ssh.hold": 1.0}) as (place, appliance),
+        client_of(place, appliance) as client,
+    ):
+        await place.commit({".circleci/config.yml": SSH.replace("EXECUTOR", EXECUTOR)})
+        await place.push()
+        await place.ended()
+        first = await first_workflow(client)
+        await client.ended(first)
+        body = {"jobs": [(await client.jobs(first))["a"]["id"]], "enable_ssh": True}
+        status, answer = await client.post(f"/workflow/{first}/rerun", body)
+        assert status == 202, answer
+        second = WorkflowId(answer["workflow_id"])
+        row = place.read(lambda tx: jobs.of_workflow(tx, second))[0]
+
+        async def waits() -> bool | None:
+            return True if jobs.LAST_SSH in running_steps(place, row.id) else None
+
+        await until(waits)
+        user = place.read(lambda tx: people.by_name(tx, "tester"))
+        node, visit = await appliance.commands.enter(row.number or 0, 0, user, "127.0.0.1", "")
+        await asyncio.sleep(1.5)  # longer than it would have stayed open
+        assert jobs.LAST_SSH in running_steps(place, row.id)
+        await appliance.commands.leave(node, visit)
+        assert await client.ended(second) == "failed"
+        steps = place.read(lambda tx: jobs.steps_of(tx, row.id, 0))
+        assert [(step.name, str(step.status)) for step in steps] == [
+            ("Spin up environment", "success"),
+            ("fails", "failed"),
+            ("Enable SSH", "success"),
+            ("Wait for SSH", "success"),
+        ]
+        assert f"{row.number}.0@" in log_of(place, second, "a")
+
+
+def running_steps(place: Place, job_id: JobId) -> list[int]:
+    steps = place.read(lambda tx: jobs.steps_of(tx, job_id, 0))
+    return [step.position for step in steps if step.status == "running"]
