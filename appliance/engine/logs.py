@@ -210,9 +210,9 @@ class LogWriter:
         offset, size = _PAIR.unpack(os.pread(self._notes, _PAIR.size, number * _PAIR.size))
         return offset, size
 
-    def look_for(self, secret_needles: list[bytes]) -> None:
-        """Mask these from now on; what is held back already is looked through for them too."""
-        held, self._masker = self._masker.held, Masker(secret_needles)
+    def look_for(self, masker: Masker) -> None:
+        """Mask by this fresh one from now on; what is held back already is looked through by it too."""
+        held, self._masker = self._masker.held, masker
         self._masker.held = held
 
     def write(self, output: bytes) -> None:

@@ -145,7 +145,7 @@ def claims(facts: Facts, identity: Identity, wish: Wish, web_url: str, git_url: 
         "oidc.circleci.com/pipeline-id": pipeline.id,
         "oidc.circleci.com/pipeline-definition-id": uuid_of("pipeline-definition", project.id),
         "oidc.circleci.com/org-id": org_id,
-        "oidc.circleci.com/ssh-rerun": False,
+        "oidc.circleci.com/ssh-rerun": facts.job.ssh_for is not None,
         "oidc.circleci.com/vcs-origin": origin,
         "oidc.circleci.com/vcs-ref": ref,
     }

@@ -82,9 +82,9 @@ class Record:
         known = self._known | values
         await asyncio.to_thread(self._write_secrets, known)
         self._known, self._needles = known, await asyncio.to_thread(needles, known)
-        self._masker = Masker(self._needles)
-        for writer in self._writers:
-            writer.look_for(self._needles)
+        self._masker = await asyncio.to_thread(Masker, self._needles)
+        for writer in [*self._writers]:  # whichever is opened from here on looks for them anyway
+            writer.look_for(await asyncio.to_thread(Masker, self._needles))
 
     def _write_secrets(self, values: set[str]) -> None:
         if not values:

@@ -155,7 +155,7 @@ def sign(
 ) -> dict[str, str]:
     """The headers of a POST to `/` with AWS's signature, version 4.
 
-    By hand: the library for it would double the memory of the server. The tests compare with that library.
+    By hand: the library for it would cost the server 20 MB of memory. The tests compare with that library.
     """
     moment = datetime.datetime.fromtimestamp(now_ms / 1000, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"

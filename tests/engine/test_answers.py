@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from appliance.engine.answers import _Answerer, wish_of
-from appliance.engine.oidc import Wish
+from appliance.engine.oidc import Wish, claims, identity_of
 from appliance.engine.record import Record
 from appliance.engine.workshop import facts_of
 from appliance.errors import BadRequest
@@ -37,6 +38,16 @@ async def test_rights_that_are_taken_away_while_the_job_runs_are_gone(tmp_path: 
         assert (await asked.answer("oidc 0 - {}")).startswith("ok ")
         await db.write(lambda tx: tx.execute("UPDATE pipelines SET may_have_secrets = 0"))
         assert (await asked.answer("oidc 0 - {}")).startswith("no this pipeline gets no OIDC token")
+
+
+async def test_a_rerun_with_ssh_is_told_by_its_token(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "rondo.db") as db:
+        shop, job = workshop(db, tmp_path), await one_job(db)
+        facts = await db.read(lambda tx: facts_of(tx, shop.box, job.id, 0))
+        identity = await db.read(lambda tx: identity_of(tx, facts))
+        for ssh_for, said in ((None, False), ("ada", True)):
+            found = claims(replace(facts, job=replace(facts.job, ssh_for=ssh_for)), identity, Wish(), "http://x", "", 0)
+            assert found["oidc.circleci.com/ssh-rerun"] is said
 
 
 @pytest.mark.parametrize(
