@@ -248,6 +248,30 @@ async def test_a_job_rerun_with_ssh_stays_open_while_somebody_is_inside(tmp_path
         assert f"{row.number}.0@" in log_of(place, second, "a")
 
 
+async def test_a_cancel_ends_the_wait_for_ssh(tmp_path: Path) -> None:
+    async with house(tmp_path, ON_THIS_HOST) as (place, appliance), client_of(place, appliance) as client:
+        await place.commit({".circleci/config.yml": SSH.replace("EXECUTOR", EXECUTOR)})
+        await place.push()
+        await place.ended()
+        first = await first_workflow(client)
+        await client.ended(first)
+        body = {"jobs": [(await client.jobs(first))["a"]["id"]], "enable_ssh": True}
+        second = WorkflowId((await client.post(f"/workflow/{first}/rerun", body))[1]["workflow_id"])
+        row = place.read(lambda tx: jobs.of_workflow(tx, second))[0]
+
+        async def waits() -> bool | None:
+            return True if jobs.LAST_SSH in running_steps(place, row.id) else None
+
+        await until(waits)
+        assert (await client.post(f"/jobs/{row.id}/cancel"))[0] == 200
+        assert await client.ended(second) == "canceled"
+
+        async def is_closed() -> bool | None:
+            return True if not list((place.data / "sandboxes").glob("*")) else None
+
+        await until(is_closed, 20)
+
+
 def running_steps(place: Place, job_id: JobId) -> list[int]:
     steps = place.read(lambda tx: jobs.steps_of(tx, job_id, 0))
     return [step.position for step in steps if step.status == "running"]
