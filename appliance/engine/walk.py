@@ -44,6 +44,7 @@ class Walk:
         async with asyncio.TaskGroup() as background:
             status, message = await self._foreground(background, is_stopped)
             await self._end_background()
+        self.current = None  # a cancel has nothing to wait for any more
         return status, message
 
     async def _foreground(self, background: asyncio.TaskGroup, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
