@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from appliance import choices
 from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
@@ -23,8 +24,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock, SystemClock
 from appliance.crypto import SecretBox, load_or_make_key
-from appliance.engine import cancels, fit, placement
-from appliance.engine.classes import Classes
+from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
 from appliance.engine.courier import Courier
@@ -33,11 +33,11 @@ from appliance.engine.expiry import Expiry
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.recovery import recover
+from appliance.engine.retention import Retention
 from appliance.engine.runner import run_node
-from appliance.engine.scheduler import HERE, Scheduler
-from appliance.engine.workshop import DockerRules, Limits, Workshop
-from appliance.errors import SettingsError
-from appliance.executors.base import Executor, Mount
+from appliance.engine.scheduler import Scheduler
+from appliance.engine.workshop import Limits, Workshop
+from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
 from appliance.executors.local import LocalExecutor
@@ -47,7 +47,6 @@ from appliance.pages.site import make_site
 from appliance.settings import Settings
 from appliance.sshd.door import Door
 from appliance.start import bound, data_folder, instance_id, locked, note_addresses, notify, start_logging, url_of
-from appliance.steps.base import DataLimits
 from appliance.store import jobs, keys, people
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
@@ -124,7 +123,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                     bell=bell,
                     live=live,
                     blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
-                    places=_places(settings),
+                    places=choices.places(settings),
                     orbs=shelf.from_settings(settings, data, clock),
                     known_hosts=known_hosts,
                     web_url=settings.text("web.url").rstrip("/") or url_of(listener, settings),
@@ -245,9 +244,9 @@ def _workshop(core: _Core, addresses: Addresses, host_key: str, git_url: Callabl
             longest_hold_s=core.settings.number("ssh.hold_longest"),
             service_log_bytes=core.settings.integer("jobs.service_log_limit"),
             sample_s=core.settings.number("jobs.sample_every"),
-            data=_data_limits(core.settings),
+            data=choices.data_limits(core.settings),
         ),
-        remote_docker=_docker_rules(core.settings),
+        remote_docker=choices.docker_rules(core.settings),
         everywhere=core.settings.table("jobs.environment"),
         web_url=core.web_url,
         ssh_command=addresses.ssh_command,
@@ -257,23 +256,8 @@ def _workshop(core: _Core, addresses: Addresses, host_key: str, git_url: Callabl
     )
 
 
-def _data_limits(settings: Settings) -> DataLimits:
-    return DataLimits(
-        artifact_bytes=settings.integer("artifacts.largest"),
-        artifacts=settings.integer("artifacts.files"),
-        artifacts_bytes=settings.integer("artifacts.job"),
-        layer_bytes=settings.integer("workspaces.layer"),
-        workspace_bytes=settings.integer("workspaces.all"),
-    )
-
-
 def _expiry(core: _Core) -> Expiry:
-    patience = cancels.Patience(
-        workflows_ms=int(core.settings.number("workflows.longest_days") * 86_400_000),
-        holds_ms=int(core.settings.number("workflows.hold_days") * 86_400_000),
-        locks_ms=int(core.settings.number("workflows.longest_lock_wait") * 1000),
-    )
-    return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=patience)
+    return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=choices.patience(core.settings))
 
 
 def _janitor(core: _Core) -> Janitor:
@@ -286,6 +270,7 @@ def _janitor(core: _Core) -> Janitor:
         artifact_quota=core.settings.integer("artifacts.quota"),
         disk_floor=core.settings.integer("disk.floor"),
         docker_layers_days=core.settings.number("remote_docker.layers_days"),
+        retention=Retention(db=core.db, blobs=core.blobs, terms=choices.terms(core.settings)),
     )
 
 
@@ -296,13 +281,9 @@ def _scheduler(core: _Core, workshop: Workshop) -> Scheduler:
         clock=core.clock,
         executors=core.executors,
         places=core.places,
-        machine=_machine(core.settings),
-        bounds=fit.Bounds(
-            nodes=core.settings.integer("jobs.at_once"),
-            nodes_of_project=core.settings.integer("jobs.at_once_per_project"),
-            patience_ms=int(core.settings.number("jobs.patience") * 1000),
-        ),
-        priorities=_priorities(core.settings),
+        machine=choices.machine(core.settings),
+        bounds=choices.bounds(core.settings),
+        priorities=choices.priorities(core.settings),
         run_node=lambda job_id, index: run_node(workshop, job_id, index),
         check_disk=lambda: check_room(core.data, core.settings.integer("disk.floor")),
     )
@@ -391,71 +372,6 @@ def _providers(settings: Settings, data: Path, identity: Identity) -> tuple[Host
     hosted.prepare()
     github = GitHub(mirrors, api=settings.text("github.api"), token=settings.text("github.token"))
     return hosted, {Vcs.HOSTED: hosted, Vcs.GITHUB: github, Vcs.GIT: PlainGit(mirrors)}
-
-
-def _places(settings: Settings) -> placement.Places:
-    return placement.Places(
-        has_docker=settings.is_on("docker.enabled"),
-        has_local=settings.is_on("local.enabled"),
-        local_takes_all=settings.text("local.takes") == "all",
-        machine_image=settings.text("docker.machine_image"),
-        default_class=settings.text("jobs.default_class"),
-        classes=_classes(settings),
-        aliases=settings.table("images"),
-        mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
-        aws_endpoint=settings.text("aws.endpoint").rstrip("/"),
-        gcp_endpoint=settings.text("gcp.endpoint").rstrip("/"),
-    )
-
-
-def _docker_rules(settings: Settings) -> DockerRules:
-    return DockerRules(
-        is_on=settings.is_on("remote_docker.enabled"),
-        for_forks=settings.is_on("remote_docker.forks"),
-        for_machines=settings.is_on("remote_docker.machine"),
-        shared_with=frozenset(name.lower() for name in settings.items("remote_docker.shared_with")),
-        kept=settings.integer("remote_docker.layers_kept"),
-    )
-
-
-def _classes(settings: Settings) -> Classes:
-    try:
-        return Classes(settings.table("resource_classes"))
-    except ValueError as error:
-        raise SettingsError([str(error)]) from None
-
-
-def _mount(text: str) -> Mount:
-    source, _, target = text.partition(":")
-    if not (source.startswith("/") and target.startswith("/")):
-        raise SettingsError([f"jobs.mounts: {text!r} is not /SOURCE:/TARGET"])
-    return Mount(source=source, target=target)
-
-
-def _machine(settings: Settings) -> fit.Machine:
-    memory = settings.integer("jobs.memory") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return fit.Machine(
-        name=HERE,
-        cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
-        memory_bytes=memory,
-        nodes=settings.integer("jobs.at_once"),
-    )
-
-
-def _priorities(settings: Settings) -> dict[str, int]:
-    table = settings.table("priorities")
-    wrong = [
-        f"priorities: {pattern} = {value!r} is not a whole number"
-        for pattern, value in table.items()
-        if not _is_whole(value)
-    ]
-    if wrong:
-        raise SettingsError(wrong)
-    return {pattern: int(value) for pattern, value in table.items()}
-
-
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
 
 
 async def _greeting(core: _Core, appliance: Appliance) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from io import BufferedReader, FileIO
@@ -19,6 +20,7 @@ _GATHER_BYTES = 1 << 20  # small chunks are gathered: each write is a hop to a t
 _MOST_PARTS = os.sysconf("SC_IOV_MAX")
 _NEW = ".new"  # at the end of a blob's name while it is written
 _ID = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]+")
 
 
 class Blobs:
@@ -79,6 +81,27 @@ class Blobs:
             return self._log_path(job_id, index, position).stat().st_size
         except FileNotFoundError:
             return 0
+
+    def log_sizes(self, job_ids: Iterable[str]) -> dict[str, int]:
+        """How many bytes the logs of these jobs take."""
+        return {
+            job_id: sum(path.stat().st_size for path in self._logs_of(job_id).rglob("*") if path.is_file())
+            for job_id in job_ids
+        }
+
+    def drop_logs(self, job_ids: Iterable[str]) -> None:
+        """Remove the logs of these jobs; nothing to do where they are gone."""
+        for job_id in job_ids:
+            shutil.rmtree(self._logs_of(job_id), ignore_errors=True)
+
+    def jobs_with_logs(self, prefix: str) -> set[str]:
+        """The ids of jobs that have logs and begin with these two characters."""
+        folder = self.root / "logs" / prefix
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+    def _logs_of(self, job_id: str) -> Path:
+        assert _JOB_ID.fullmatch(job_id), job_id
+        return self.root / "logs" / job_id[:2] / job_id
 
     def path(self, kind: str, blob_id: str) -> Path:
         """Where a blob lies; `blob_id` is an id that we made."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
+from appliance.engine.retention import Retention
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
 from appliance.store import artifacts, caches, coverage, docker_layers, jobs, people, results, workspaces
@@ -36,6 +37,7 @@ class Janitor:
         artifact_quota: int = 1 << 62,
         docker_layers_days: float = 7.0,
         free: Callable[[], int] | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -44,7 +46,7 @@ class Janitor:
         self._cache_quota = cache_quota
         self._disk_floor = disk_floor
         self._artifact_quota = artifact_quota
-
+        self._retention = retention
         self._docker_layers_last_ms = int(docker_layers_days * _DAY_MS)
         self._free = free or (lambda: free_bytes(blobs.root))
         self._strangers: set[tuple[str, str]] = set()
@@ -69,6 +71,8 @@ class Janitor:
         self._drop(Blobs.ARTIFACTS, old)
         await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._db.write(lambda tx: coverage.forget_files_older(tx, now_ms - _RESULTS_LAST_MS))
+        if self._retention is not None:
+            await self._retention.sweep(now_ms)
         await self._drop_strangers()
         await self._db.write(docker_layers.release_ended)
         await self._db.write(lambda tx: docker_layers.forget_older(tx, now_ms - self._docker_layers_last_ms))
@@ -76,13 +80,18 @@ class Janitor:
             await self._sweep(executor)
 
     async def _sweep_caches(self, now_ms: int) -> None:
-        """Rows first, then blobs: a blob without a row is rubbish, a row without a blob would be a broken promise."""
+        """Rows first, then blobs: a blob without a row is rubbish, a row without a blob would be a broken promise.
+
+        Where the disk is nearly full and there are no caches left, the oldest logs follow them.
+        """
         gone = await self._db.write(lambda tx: caches.evict(tx, self._cache_quota, now_ms))
         self._drop(Blobs.CACHES, gone)
         while self._free() < self._disk_floor:
             more = await self._db.write(caches.forget_least_used)
             if not more:
-                break
+                if self._retention is None or not await self._retention.free_some(now_ms):
+                    break
+                continue
             self._drop(Blobs.CACHES, more)
             gone += more
         if gone:

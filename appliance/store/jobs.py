@@ -42,6 +42,7 @@ class Job:
     queued_at_ms: int | None
     started_at_ms: int | None
     stopped_at_ms: int | None
+    logs_removed_at_ms: int | None  # they were too old, or took too much room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ NUMBER = "coalesce(jobs.number, (SELECT origin.number FROM jobs AS origin WHERE 
 _JOB = (
     f"jobs.id, jobs.workflow_id, jobs.project_id, {NUMBER}, jobs.position, jobs.name, jobs.type, jobs.status, jobs.message,"
     " jobs.approved_by, jobs.approved_by_id, jobs.canceled_by, jobs.origin_id, jobs.ssh_for,"
-    " jobs.created_at_ms, jobs.queued_at_ms, jobs.started_at_ms, jobs.stopped_at_ms"
+    " jobs.created_at_ms, jobs.queued_at_ms, jobs.started_at_ms, jobs.stopped_at_ms, jobs.logs_removed_at_ms"
 )
 
 
@@ -152,6 +153,7 @@ def _job(row: sqlite3.Row) -> Job:
         queued_at_ms=row["queued_at_ms"],
         started_at_ms=row["started_at_ms"],
         stopped_at_ms=row["stopped_at_ms"],
+        logs_removed_at_ms=row["logs_removed_at_ms"],
     )
 
 

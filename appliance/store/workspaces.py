@@ -58,8 +58,12 @@ def _layer(row: sqlite3.Row) -> Layer:
 
 
 def forget_older(tx: Tx, before_ms: int) -> list[str]:
-    """Forget layers made before a time; their ids."""
-    rows = tx.execute("DELETE FROM layers WHERE created_at_ms < :before RETURNING id", {"before": before_ms}).fetchall()
+    """Forget layers made before a time, but of workspaces that a workflow works in which has not ended; their ids."""
+    rows = tx.execute(
+        "DELETE FROM layers WHERE created_at_ms < :before AND workspace_id NOT IN"
+        " (SELECT workspace_id FROM workflows WHERE stopped_at_ms IS NULL) RETURNING id",
+        {"before": before_ms},
+    ).fetchall()
     return [row["id"] for row in rows]
 
 

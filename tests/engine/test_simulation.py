@@ -102,5 +102,5 @@ def finish_and_let_two_in(tx: Any, job_id: Any, *rest: Any) -> Any:
 def test_a_planted_bug_is_caught(empty: sqlite3.Connection, name: str, bug: Callable[..., Any]) -> None:
     broken = SimpleNamespace(**{**vars(MOVES), name: bug})
     with pytest.raises(Wrong):
-        for seed in range(100):
+        for seed in range(400):
             run_world(seed, empty, broken)

@@ -1,0 +1,120 @@
+"""What the settings choose, as the parts of the engine take it: sizes, limits, terms. Raises SettingsError on nonsense."""
+
+from __future__ import annotations
+
+import os
+
+from appliance.engine import cancels, fit, placement, reruns
+from appliance.engine.classes import Classes
+from appliance.engine.retention import Terms
+from appliance.engine.scheduler import HERE
+from appliance.engine.workshop import DockerRules
+from appliance.errors import SettingsError
+from appliance.executors.base import Mount
+from appliance.settings import Settings
+from appliance.steps.base import DataLimits
+
+
+def bounds(settings: Settings) -> fit.Bounds:
+    return fit.Bounds(
+        nodes=settings.integer("jobs.at_once"),
+        nodes_of_project=settings.integer("jobs.at_once_per_project"),
+        patience_ms=int(settings.number("jobs.patience") * 1000),
+    )
+
+
+def patience(settings: Settings) -> cancels.Patience:
+    return cancels.Patience(
+        workflows_ms=int(settings.number("workflows.longest_days") * 86_400_000),
+        holds_ms=int(settings.number("workflows.hold_days") * 86_400_000),
+        locks_ms=int(settings.number("workflows.longest_lock_wait") * 1000),
+    )
+
+
+def data_limits(settings: Settings) -> DataLimits:
+    return DataLimits(
+        artifact_bytes=settings.integer("artifacts.largest"),
+        artifacts=settings.integer("artifacts.files"),
+        artifacts_bytes=settings.integer("artifacts.job"),
+        layer_bytes=settings.integer("workspaces.layer"),
+        workspace_bytes=settings.integer("workspaces.all"),
+    )
+
+
+def terms(settings: Settings) -> Terms:
+    pipelines_ms = int(settings.number("retention.pipelines_days") * 86_400_000)
+    if pipelines_ms and pipelines_ms < reruns.LONGEST_MS:
+        raise SettingsError(
+            ["retention.pipelines_days: a pipeline can be rerun for 90 days; give 90 or more, or 0 for ever"]
+        )
+    return Terms(
+        pipelines_ms=pipelines_ms,
+        logs_ms=int(settings.number("retention.logs_days") * 86_400_000),
+        log_bytes=settings.integer("retention.logs_size"),
+        letters_ms=int(settings.number("retention.letters_days") * 86_400_000),
+    )
+
+
+def places(settings: Settings) -> placement.Places:
+    return placement.Places(
+        has_docker=settings.is_on("docker.enabled"),
+        has_local=settings.is_on("local.enabled"),
+        local_takes_all=settings.text("local.takes") == "all",
+        machine_image=settings.text("docker.machine_image"),
+        default_class=settings.text("jobs.default_class"),
+        classes=classes(settings),
+        aliases=settings.table("images"),
+        mounts=tuple(mount(text) for text in settings.items("jobs.mounts")),
+        aws_endpoint=settings.text("aws.endpoint").rstrip("/"),
+        gcp_endpoint=settings.text("gcp.endpoint").rstrip("/"),
+    )
+
+
+def docker_rules(settings: Settings) -> DockerRules:
+    return DockerRules(
+        is_on=settings.is_on("remote_docker.enabled"),
+        for_forks=settings.is_on("remote_docker.forks"),
+        for_machines=settings.is_on("remote_docker.machine"),
+        shared_with=frozenset(name.lower() for name in settings.items("remote_docker.shared_with")),
+        kept=settings.integer("remote_docker.layers_kept"),
+    )
+
+
+def classes(settings: Settings) -> Classes:
+    try:
+        return Classes(settings.table("resource_classes"))
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
+
+
+def mount(text: str) -> Mount:
+    source, _, target = text.partition(":")
+    if not (source.startswith("/") and target.startswith("/")):
+        raise SettingsError([f"jobs.mounts: {text!r} is not /SOURCE:/TARGET"])
+    return Mount(source=source, target=target)
+
+
+def machine(settings: Settings) -> fit.Machine:
+    memory = settings.integer("jobs.memory") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return fit.Machine(
+        name=HERE,
+        cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
+        memory_bytes=memory,
+        nodes=settings.integer("jobs.at_once"),
+    )
+
+
+def priorities(settings: Settings) -> dict[str, int]:
+    table = settings.table("priorities")
+    wrong = [
+        f"priorities: {pattern} = {value!r} is not a whole number"
+        for pattern, value in table.items()
+        if not _is_whole(value)
+    ]
+    if wrong:
+        raise SettingsError(wrong)
+    return {pattern: int(value) for pattern, value in table.items()}
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
