@@ -48,6 +48,7 @@ class Seen:
     jobs: Mapping[str, rows.Job]
     steps: Mapping[str, list[rows.Step]]  # of every node, in order
     logs: Mapping[str, str]  # of a job: all steps of all nodes, one after the other
+    is_over: bool  # every job has ended, also those of one name
 
     @property
     def statuses(self) -> dict[str, str]:
@@ -134,9 +135,7 @@ class Place:
 
         async def look() -> Seen | None:
             seen = self.seen(number)
-            if seen is None or (seen.pipeline.state != "errored" and not _is_over(seen)):
-                return None
-            return seen
+            return seen if seen is not None and (seen.pipeline.state == "errored" or seen.is_over) else None
 
         return await until(look)
 
@@ -148,14 +147,16 @@ class Place:
             if row is None:
                 return None
             pipeline = pipelines.pipeline(tx, PipelineId(row["id"]))
-            found = {job.name: job for job in rows.of_pipeline(tx, pipeline.id)}
+            jobs = rows.of_pipeline(tx, pipeline.id)
+            found = {job.name: job for job in jobs}
             steps = {
                 name: [step for node in rows.nodes_of(tx, job.id) for step in rows.steps_of(tx, job.id, node.index)]
                 for name, job in found.items()
             }
             logs = {name: "".join(self._log(step) for step in of_job) for name, of_job in steps.items()}
             workflows = {one.name: str(one.status) for one in pipelines.workflows_of(tx, pipeline.id)}
-            return Seen(pipeline, workflows, found, steps, logs)
+            is_over = pipeline.state != "pending" and all(job.status.is_done for job in jobs)
+            return Seen(pipeline, workflows, found, steps, logs, is_over)
 
         return self.read(look)
 
@@ -164,10 +165,6 @@ class Place:
 
     def log_path(self, step: rows.Step) -> Path:
         return self.data / "blobs/logs" / step.job_id[:2] / step.job_id / str(step.index) / f"{step.position}.log"
-
-
-def _is_over(seen: Seen) -> bool:
-    return seen.pipeline.state != "pending" and all(job.status.is_done for job in seen.jobs.values())
 
 
 def settings_for(data: Path, changes: Mapping[str, Value]) -> Settings:
