@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +54,11 @@ class Engine:
     @property
     def url(self) -> str:
         return f"unix://{self.socket}"
+
+    @property
+    def host(self) -> str:
+        """The address by which containers reach this host."""
+        return "172.29.0.1" if self.is_private else "172.17.0.1"
 
 
 def cache_folder() -> Path:
@@ -226,8 +231,11 @@ def add_image(path: str, name: str, root: str, changes: list[str]) -> None:
         _import_image(path, name, cached_root(root), changes)
 
 
-def add_packages(path: str, name: str, base: str, *packages: str) -> None:
-    """Make image `name` of `base` and the files of some Debian packages, unless it is there. They are not configured."""
+def add_packages(path: str, name: str, base: str, *packages: str, changes: Mapping[str, Any] | None = None) -> None:
+    """Make image `name` of `base` and the files of some Debian packages, unless it is there. They are not configured.
+
+    `changes`: of the image, as the engine calls them (User, Env).
+    """
     if _has_image(path, name):
         return
     made = request_json(path, "POST", "/containers/create", {"Image": base})["Id"]
@@ -241,7 +249,7 @@ def add_packages(path: str, name: str, base: str, *packages: str) -> None:
                 assert status == 200, answer
         repository, _, tag = name.partition(":")
         query = urlencode({"container": made, "repo": repository, "tag": tag})
-        request_json(path, "POST", f"/commit?{query}", {})
+        request_json(path, "POST", f"/commit?{query}", changes or {})
     finally:
         request(path, "DELETE", f"/containers/{made}")
 

@@ -255,7 +255,7 @@ async def test_a_user_without_a_home_is_told_that_there_is_no_key(tmp_path: Path
 
 @pytest.mark.docker
 async def test_the_same_in_a_container(tmp_path: Path, docker_engine: Engine) -> None:
-    host = "172.29.0.1" if docker_engine.is_private else "172.17.0.1"
+    host = docker_engine.host
     async with git_server(tmp_path / "server", host) as server:
         changes: dict[str, Value] = {
             "docker.enabled": True,
