@@ -139,11 +139,14 @@ def serving(answer: Callable[[Request], Reply], tls: ssl.SSLContext | None = Non
 
 
 def certificate(folder: Path, *hosts: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A self-made certificate for `hosts`: the server's context, and the client's that trusts it."""
+    """A self-made certificate for `hosts`, names or addresses: the server's context, and that of a client who trusts it.
+
+    In `folder` it is cert.pem.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
     now = datetime.datetime.now(datetime.UTC)
-    alternatives = [x509.DNSName(host) for host in hosts]
+    alternatives = [_alternative(host) for host in (*hosts, "127.0.0.1")]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -152,9 +155,7 @@ def certificate(folder: Path, *hosts: str) -> tuple[ssl.SSLContext, ssl.SSLConte
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([*alternatives, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
@@ -163,3 +164,10 @@ def certificate(folder: Path, *hosts: str) -> tuple[ssl.SSLContext, ssl.SSLConte
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return server, ssl.create_default_context(cafile=str(folder / "cert.pem"))
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
