@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from appliance.language import plan
 from appliance.language.compilation import Compilation
 from appliance.language.invocations import Leg, Need
 from appliance.language.logic import expression_holds
 from appliance.language.names import Names
 from appliance.language.nodes import Node, Scalar, Unknown
+from appliance.language.options import Limits
 from appliance.language.patterns import PatternError, matches_fully
 from appliance.language.schema import known_keys, map_of, scalars
 
@@ -93,6 +95,29 @@ def _allowed(work: Compilation, rules: Rules, name: str) -> bool:
     if "only" in rules:
         return _any_matches(work, rules["only"], name)
     return not _any_matches(work, rules.get("ignore", []), name)
+
+
+def schedule_runs_on(schedule: plan.Schedule, branch: str, limits: Limits) -> bool:
+    """Whether a schedule counts on the branch whose config it stands in; without filters it does on none (spec 1.9)."""
+    if schedule.branches_only is not None:
+        return any(_names(pattern, branch, limits) for pattern in schedule.branches_only)
+    if schedule.branches_ignore is None:
+        return False
+    return not any(_names(pattern, branch, limits) for pattern in schedule.branches_ignore)
+
+
+def _names(pattern: str, branch: str, limits: Limits) -> bool:
+    if not _is_regex(pattern):
+        return pattern == branch
+    try:
+        return matches_fully(pattern[1:-1], branch, limits)
+    except PatternError:  # of this branch only: those that are wrong for all were reported
+        return False
+
+
+def check_branches(work: Compilation, node: Node | None) -> None:
+    """Look for problems in a `branches` filter without deciding anything."""
+    _rules(work, node, "branches")
 
 
 def _any_matches(work: Compilation, patterns: Iterable[Scalar], name: str) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from appliance.language import plan
 from appliance.language.compilation import Compilation
+from appliance.language.cron import CronError
+from appliance.language.cron import parse as parse_cron
 from appliance.language.elements import Element, Scope
 from appliance.language.expand import Expander
-from appliance.language.graph import Graph, Ref, check_filters
+from appliance.language.graph import Graph, Ref, check_branches, check_filters
 from appliance.language.invocations import STATUSES, InvocationReader, Leg, Need
 from appliance.language.logic import workflow_holds
 from appliance.language.nodes import Map, Node, Scalar, Sequence, describe
@@ -20,7 +21,6 @@ from appliance.language.problems import Kind
 from appliance.language.schema import known_keys, map_of, text, texts, whole_number
 
 _WORKFLOW_KEYS = frozenset(["when", "unless", "triggers", "jobs", "max_auto_reruns"])
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*,/?#L-]+\Z")
 
 
 class Workflows:
@@ -130,10 +130,14 @@ class Workflows:
         work = self._work
         known_keys(node, "a schedule", ("cron", "filters"), work.problems)
         cron = text(node.get("cron"), "`cron`", work.problems)
-        fields = cron.split() if cron is not None else []
-        if len(fields) != 5 or not all(_CRON_FIELD.match(field) for field in fields):
-            message = f'"{cron}" is no cron line.' if cron is not None else "A schedule needs `cron`."
-            expected = "five fields: minute, hour, day of month, month, day of week"
+        expected = "five fields: minute, hour, day of month, month, day of week"
+        if cron is None:
+            work.problems.error(node.get("cron") or node, "cron", "A schedule needs `cron`.", expected=expected)
+            return None
+        try:
+            parse_cron(cron)
+        except CronError as error:
+            message = f'"{cron}" is no cron line: {error}.'
             work.problems.error(node.get("cron") or node, "cron", message, expected=expected)
             return None
         filters = map_of(node.get("filters"), "`filters`", work.problems)
@@ -141,10 +145,11 @@ class Workflows:
         if branches is None:
             message = "A schedule without branches in its `filters` runs on no branch at CircleCI."
             work.problems.add(Kind.WARNING, node, "schedule", message, expected="filters: { branches: { only: … } }")
-            return plan.Schedule(cron=cron or "", branches_only=None, branches_ignore=None)
+            return plan.Schedule(cron=cron, branches_only=None, branches_ignore=None)
+        check_branches(work, branches)
         only, ignore = branches.get("only"), branches.get("ignore")
         return plan.Schedule(
-            cron=cron or "",
+            cron=cron,
             branches_only=texts(only, "`only`", work.problems) if only is not None else None,
             branches_ignore=texts(ignore, "`ignore`", work.problems) if ignore is not None else None,
         )
