@@ -36,6 +36,7 @@ from appliance.engine.recovery import recover
 from appliance.engine.retention import Retention
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
+from appliance.engine.schedules import Schedules
 from appliance.engine.workshop import Limits, Workshop
 from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
@@ -201,6 +202,7 @@ async def _loops(core: _Core, addresses: Addresses, host_key: str, resumed: list
             ),
             group.create_task(_janitor(core).run()),
             group.create_task(_expiry(core).run()),
+            group.create_task(_schedules(core).run()),
         ]
         yield
         for task in tasks:
@@ -258,6 +260,16 @@ def _workshop(core: _Core, addresses: Addresses, host_key: str, git_url: Callabl
 
 def _expiry(core: _Core) -> Expiry:
     return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=choices.patience(core.settings))
+
+
+def _schedules(core: _Core) -> Schedules:
+    return Schedules(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        patience_s=core.settings.number("git.patience"),
+    )
 
 
 def _janitor(core: _Core) -> Janitor:

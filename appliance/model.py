@@ -148,6 +148,8 @@ class TriggerKind(StrEnum):
     WEBHOOK = "webhook"
     API = "api"
     EXPLICIT = "explicit"
+    SCHEDULE = "schedule"  # a workflow with `triggers` in the config of a branch
+    SCHEDULED_PIPELINE = "scheduled_pipeline"  # a schedule of the API
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,20 @@ class PullRequest:
     head_name: str = ""
 
 
+SYSTEM_ACTOR = "system-actor"
+"""The login of nobody: who starts what the clock starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """The schedule that has fired."""
+
+    id: str
+    name: str
+    workflow: str | None = None  # of the config, which alone is to run; None: all that are not scheduled
+    lateness: str = ""  # a sentence, when it fired long after its time
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
     """An event that asks for a pipeline, as a door understood and verified it.
@@ -240,6 +256,7 @@ class Trigger:
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
     is_fork: bool = False  # verified by the forge; decides on trust
     pull_request: PullRequest | None = None  # what is asked to be built is one
+    occasion: Occasion | None = None  # a schedule asks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import asyncssh
 
 from appliance.app import Appliance, running
+from appliance.clock import Clock
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.executors.local import LocalExecutor
 from appliance.model import PipelineId, Vcs
@@ -182,12 +183,13 @@ async def house(
     changes: Mapping[str, Value],
     secrets: Mapping[str, str] | None = None,
     contexts: Mapping[str, Mapping[str, str]] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[tuple[Place, Appliance]]:
     """A furnished appliance in this process."""
     settings = settings_for(tmp_path / "data", changes)
     place = Place(tmp_path / "data", tmp_path / "work", settings, secrets or {}, contexts or {})
     try:
-        async with running(place.settings) as appliance:
+        async with running(place.settings, clock) as appliance:
             place.furnish()
             yield place, appliance
     finally:

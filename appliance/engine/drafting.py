@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from appliance import language
 from appliance.crypto import SecretBox
 from appliance.engine import moves
 from appliance.language import plan as plans
-from appliance.model import PipelineId, Project
+from appliance.model import Occasion, PipelineId, Project
 from appliance.store import continuations, pipelines, projects
 from appliance.store.database import Database
 
@@ -44,8 +45,9 @@ class Drafter:
         parameters: Mapping[str, object],
         lock: str | None,
         is_continuation: bool = False,
+        occasion: Occasion | None = None,
     ) -> moves.Draft:
-        """Compile `source`. `lock` is the text of the orbs' lock file, where there is one."""
+        """Compile `source`. `lock` is the text of the orbs' lock file, `occasion` the schedule that fired."""
         flags = await self._db.read(lambda tx: projects.flags(tx, project.id))
         async with self._compiling:
             compiled = await asyncio.to_thread(
@@ -58,6 +60,10 @@ class Drafter:
                 options=language.Options(is_continuation=is_continuation),
             )
         plan = compiled.plan
+        said = [] if occasion is None or not occasion.lateness else [_warning(occasion.lateness)]
+        if plan is not None:
+            plan = _for_occasion(plan, occasion)
+            said += _left_out(plan, occasion, is_continuation)
         missing = _unsupported(plan, flags.setup_workflows) if plan is not None else []
         return moves.Draft(
             pipeline_id=pipeline_id,
@@ -65,7 +71,7 @@ class Drafter:
             source=source,
             compiled=await asyncio.to_thread(compiled.process) if plan is not None else "",
             values=values,
-            problems=[*_problems(compiled, source), *missing, *(_left_out(plan) if plan is not None else ())],
+            problems=[*_problems(compiled, source), *missing, *said],
             plan=None if missing else plan,
             key=continuations.key_of(self._box, pipeline_id),
             excuses_consumed=self._excuses_consumed,
@@ -107,16 +113,30 @@ def _unsupported(plan: plans.Plan, may_set_up: bool) -> list[pipelines.Problem]:
     return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
 
 
-def _left_out(plan: plans.Plan) -> list[pipelines.Problem]:
+def _for_occasion(plan: plans.Plan, occasion: Occasion | None) -> plans.Plan:
+    """What runs: without the workflows that others start. All the scheduled ones stay, to be registered."""
+    if occasion is None or occasion.workflow is None:
+        return plan
+    return replace(plan, workflows=tuple(one for one in plan.scheduled if one.name == occasion.workflow))
+
+
+def _left_out(plan: plans.Plan, occasion: Occasion | None, is_continuation: bool) -> list[pipelines.Problem]:
     """What is left out without making the rest wrong: said on the pipeline, so that nobody waits for it."""
     jobs = [job for workflow in plan.workflows for job in workflow.jobs]
     found = [
-        f"the schedule of workflow {workflow.name} does not start it: Rondo does not do schedules yet"
+        f"the schedule of workflow {workflow.name} does not start it: it stands in the config that continues a pipeline"
         for workflow in plan.scheduled
+        if is_continuation
     ]
+    if occasion is not None and occasion.workflow not in (None, *(workflow.name for workflow in plan.scheduled)):
+        found.append(f"nothing runs: the config schedules no workflow {occasion.workflow} any more")
     found += [
         f"the release job {job.name} does nothing here and counts as successful"
         for job in jobs
         if job.type is plans.JobType.RELEASE
     ]
-    return [pipelines.Problem(type="config", kind="warning", message=text, text=text) for text in found]
+    return [_warning(text) for text in found]
+
+
+def _warning(text: str) -> pipelines.Problem:
+    return pipelines.Problem(type="config", kind="warning", message=text, text=text)

@@ -153,7 +153,7 @@ class Intake:
         for notes in (self._numbers, self._tries, self._not_before):
             notes.pop(trigger_id, None)
         if changed is not None:
-            self._bell.ring("pipelines", "work", "outbox", *changed.topics())
+            self._bell.ring("pipelines", "schedules", "work", "outbox", *changed.topics())
         log.info("pipeline created", extra={"number": draft.number, "errored": draft.plan is None})
 
     async def _read(self, project: Project, trigger: Trigger) -> Reading:
@@ -187,6 +187,7 @@ class Intake:
             values=values,
             parameters=dict(reading.trigger.parameters),
             lock=reading.lock,
+            occasion=reading.trigger.occasion,
         )
 
     async def _broken(self, project: Project, open_trigger: pipelines.OpenTrigger, kind: str, message: str) -> moves.Draft:
@@ -199,6 +200,14 @@ def _no_config(project: Project, trigger: Trigger) -> str:
     return f"config file {CONFIG_PATH} could not be located {where} in repository {project.name}"
 
 
+# pipeline.trigger_source, .trigger.type and .event.name (spec 3.2)
+_SOURCES = {
+    TriggerKind.WEBHOOK: ("webhook", "webhook", "push"),
+    TriggerKind.API: ("api", "api", "api"),
+    TriggerKind.EXPLICIT: ("api", "api", "api"),
+    TriggerKind.SCHEDULE: ("schedule", "schedule", "schedule"),
+    TriggerKind.SCHEDULED_PIPELINE: ("scheduled_pipeline", "schedule", "schedule"),
+}
 _INTEGRATION = {Vcs.GITHUB: "github", Vcs.HOSTED: "", Vcs.GIT: ""}
 
 
@@ -206,7 +215,8 @@ def pipeline_values(
     project: Project, trigger: Trigger, pipeline_id: PipelineId, number: int, git_url: str, now_ms: int
 ) -> dict[str, object]:
     """The pipeline values of spec 3.2 that a push or an API call knows; the compiler has the others as null."""
-    event = action = "api" if trigger.kind is TriggerKind.API else "push"
+    source, kind, event = _SOURCES[trigger.kind]
+    action = event
     if trigger.pull_request is not None:
         event, action = "pull_request", trigger.pull_request.action
     is_default = trigger.branch == project.default_branch
@@ -232,16 +242,24 @@ def pipeline_values(
         "pipeline.git.commit.author_name": trigger.commit.author_name,
         "pipeline.git.commit.author_email": trigger.commit.author_email,
         "pipeline.git.commit.author_date": trigger.commit.authored_at,
-        "pipeline.trigger.type": "api" if trigger.kind is TriggerKind.API else "webhook",
+        "pipeline.trigger.type": kind,
         "pipeline.trigger.received_at": rfc3339(now_ms),
-        "pipeline.trigger_source": "api" if trigger.kind is TriggerKind.API else "webhook",
+        "pipeline.trigger_source": source,
         "pipeline.event.name": event,
         "pipeline.event.action": action,
         "pipeline.event.provider_login": trigger.actor,
         "pipeline.config.file_path": CONFIG_PATH,
         "pipeline.config.sha": trigger.revision,
         **_of_pull_request(trigger),
+        **_of_schedule(trigger),
     }
+
+
+def _of_schedule(trigger: Trigger) -> dict[str, object]:
+    """Those of the API have an id that people know, and a name that they chose; those of a config have neither."""
+    if trigger.occasion is None or trigger.kind is not TriggerKind.SCHEDULED_PIPELINE:
+        return {}
+    return {"pipeline.schedule.id": trigger.occasion.id, "pipeline.schedule.name": trigger.occasion.name}
 
 
 def _of_pull_request(trigger: Trigger) -> dict[str, object]:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from appliance.engine import cancels, flags, reruns, rules, settle
+from appliance.engine import cancels, flags, registrations, reruns, rules, settle
 from appliance.engine.cancels import cancel_job as cancel_job
 from appliance.engine.cancels import cancel_open as cancel_open
 from appliance.engine.cancels import cancel_workflow as cancel_workflow
@@ -110,6 +110,8 @@ def create_pipeline(tx: Tx, trigger_id: int, trigger: Trigger, draft: Draft, now
     if is_setup:
         key, source, compiled = draft.key, draft.source, draft.compiled
         continuations.add(tx, pipeline.id, key=key, source=source, compiled=compiled, now_ms=now_ms)
+    if draft.plan is not None:
+        registrations.register(tx, trigger, draft.plan.scheduled, now_ms)
     cancels.cancel_redundant(tx, trigger, pipeline.number, changed, now_ms)
     add_workflows(tx, pipeline, draft, changed, now_ms)
     pipelines.close_trigger(tx, trigger_id, pipeline.id)

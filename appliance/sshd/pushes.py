@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from appliance.engine.commands import Commands
 from appliance.model import Project, Trigger, TriggerKind, Vcs
-from appliance.store import people, projects
-from appliance.store.database import Database
+from appliance.store import people, projects, schedules
+from appliance.store.database import Database, Tx
 from appliance.vcs.base import HostedRepositories, PushMark, RefUpdate
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,12 @@ class Pushes:
         )
 
     async def _remember(self, project: Project, update: RefUpdate) -> None:
-        await self._db.write(lambda tx: projects.set_hosted_ref(tx, project.id, update.ref, update.new))
+        def write(tx: Tx) -> None:
+            projects.set_hosted_ref(tx, project.id, update.ref, update.new)
+            if update.new is None and update.ref.startswith(_BRANCHES):
+                schedules.remove_branch(tx, project.id, update.ref.removeprefix(_BRANCHES))
+
+        await self._db.write(write)
 
 
 def sift(project: Project, updates: Sequence[RefUpdate]) -> tuple[list[RefUpdate], list[RefUpdate]]:

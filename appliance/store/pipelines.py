@@ -12,6 +12,7 @@ from typing import Any
 from appliance.errors import NotFound
 from appliance.model import (
     Commit,
+    Occasion,
     PipelineId,
     PipelineState,
     ProjectId,
@@ -96,6 +97,8 @@ def load_trigger(text: str) -> Trigger:
     data["commit"] = Commit(**data["commit"])
     if data.get("pull_request") is not None:
         data["pull_request"] = PullRequest(**data["pull_request"])
+    if data.get("occasion") is not None:
+        data["occasion"] = Occasion(**data["occasion"])
     return Trigger(**data)
 
 
