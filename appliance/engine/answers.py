@@ -1,7 +1,8 @@
-"""What a job may ask while it runs, and the answers: ID tokens for an audience of its choice (`circleci run oidc get`).
+"""What a job may ask while it runs, and the answers.
 
-The question comes by the sandbox's own channel, so whoever writes it there is this job and can only get what is this
-job's. It is never more than a wish for an audience and a shorter life; everything else in a token is our own.
+`circleci run oidc get` asks for an ID token: never more than a wish for an audience and a shorter life; everything else in
+a token is our own. The `curl` of setup workflows asks to continue the pipeline: with a key, as it would over the network.
+The question comes by the sandbox's own channel, so whoever writes it there is this job and can only get what is this job's.
 """
 
 from __future__ import annotations
@@ -25,21 +26,25 @@ log = logging.getLogger(__name__)
 _MOST_TOKENS = 100  # of one node: each is one more thing to look for in all of its output
 _AT_ONCE = 20  # answers without a pause; each costs a process in the sandbox, and a job asks as fast as it likes
 _PAUSE_S = 1.0
+_MOST_CONTINUATIONS = 100  # of one node: to ask costs it nothing, to answer costs us
+_LARGEST_REQUEST = 9 << 20
+_CONTINUE = re.compile(r"continue ([0-9]{1,4})")
 _OIDC = re.compile(r"oidc ([01]) (-|[0-9a-z]+) (.*)", re.DOTALL)
 
 
 async def answer_questions(shop: Workshop, facts: Facts, sandbox: Sandbox, record: Record) -> None:
     """Answer until cancelled, or until the sandbox is lost."""
-    answerer = _Answerer(shop, facts, record)
+    answerer = _Answerer(shop, facts, record, sandbox)
     count = 0
     try:
         async for question in sandbox.questions():
             count += 1
             if count > _AT_ONCE:
                 await asyncio.sleep(_PAUSE_S)
-            words = await answerer.answer(question.text)
             try:
-                await sandbox.put(ANSWERS + question.id, f"{words}\n".encode())
+                found = await answerer.answer(question.text)
+                if found is not None:
+                    await sandbox.put(ANSWERS + question.id, found)
             except SandboxLost:
                 raise
             except SandboxError as error:  # it is asked again
@@ -49,18 +54,33 @@ async def answer_questions(shop: Workshop, facts: Facts, sandbox: Sandbox, recor
 
 
 class _Answerer:
-    def __init__(self, shop: Workshop, facts: Facts, record: Record) -> None:
+    def __init__(self, shop: Workshop, facts: Facts, record: Record, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._shop = shop
         self._facts = facts
         self._record = record
+        self._continuations = 0
         self._given: dict[oidc.Wish, tuple[str, int]] = {}  # to when it is still as good as a new one
 
-    async def answer(self, text: str) -> str:
-        """ "ok TOKEN" or "no REASON", in one line."""
+    async def answer(self, text: str) -> bytes | None:
+        """What the command that asks understands; None when there is no answer for it now. Raises SandboxError."""
+        if found := _CONTINUE.fullmatch(text):
+            return await self._continued(found[1])
         try:
-            return f"ok {await self._token(text)}"
+            return f"ok {await self._token(text)}\n".encode()
         except RondoError as error:
-            return f"no {' '.join(str(error).split())}"
+            return f"no {' '.join(str(error).split())}\n".encode()
+
+    async def _continued(self, request: str) -> bytes | None:
+        """ "STATUS", and the body on the next lines. One that was answered just before a crash is the same request."""
+        carry_on = self._shop.carry_on
+        if carry_on is None or not self._facts.workflow.is_setup or self._continuations >= _MOST_CONTINUATIONS:
+            return None
+        self._continuations += 1
+        body = await self._sandbox.fetch(f"requests/{request}/body", _LARGEST_REQUEST)
+        name = f"{self._facts.job.id}.{self._facts.node.index}/{request}"
+        status, answer = await carry_on(body, name)
+        return b"%d\n%b" % (status, answer)
 
     async def _token(self, text: str) -> str:
         wish = wish_of(text)

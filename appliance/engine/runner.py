@@ -12,7 +12,8 @@ import contextlib
 import logging
 from enum import Enum
 
-from appliance.engine import asks, key_ring, moves, oidc, placement, registries, remote_docker
+from appliance import shim
+from appliance.engine import key_ring, moves, oidc, placement, registries, remote_docker
 from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
 from appliance.engine.hold import Hold
@@ -82,8 +83,6 @@ class _Runner:
         self._walk: Walk | None = None
         self._meter: Meter | None = None
         self._stop: _Stop | None = None
-        # The jobs of a setup workflow are heard while they run, when they ask to continue their pipeline.
-        self._carry_on = shop.carry_on if facts.workflow.is_setup else None
         self.record = Record(shop, facts)
 
     async def run(self) -> None:
@@ -120,8 +119,8 @@ class _Runner:
         """Everything up to the node's end, unless a stop comes first. What the world does wrong ends the node."""
         try:
             self._sandbox = sandbox = await self._open()
-            if self._carry_on is not None:
-                await asks.prepare(sandbox)
+            if self._shop.carry_on is not None and self._facts.workflow.is_setup:
+                await sandbox.install("curl", shim.text("curl.sh"))
         except ImageError as error:
             self.record.end_step(0, Outcome(StepStatus.FAILED, message=str(error)))
             await self._finish(NodeStatus.FAILED, str(error))
@@ -150,9 +149,6 @@ class _Runner:
                     beside.create_task(services.run()),
                     beside.create_task(answer_questions(self._shop, self._facts, sandbox, self.record)),
                 ]
-                if self._carry_on is not None:
-                    name = f"{self._facts.job.id}.{self._facts.node.index}"
-                    helpers.append(beside.create_task(asks.answer_all(sandbox, name, self._carry_on)))
                 status, message = await self._walk.walk(lambda: self._stop is not None)
                 if self._stop is None and status is not NodeStatus.INFRASTRUCTURE_FAIL:
                     await hold.wait()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
-from appliance.engine import asks, key_ring, placement, rights
+from appliance.engine import key_ring, placement, rights
 from appliance.engine.commands import LiveNodes
 from appliance.executors.base import Executor
 from appliance.language import plan as plans
@@ -18,6 +18,9 @@ from appliance.steps.base import DataLimits, Keys
 from appliance.store import contexts, continuations, jobs, pipelines, projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
+
+Continue = Callable[[bytes, str], Awaitable[tuple[int, bytes]]]
+"""Takes the body of a `POST /pipeline/continue` and the name of this very request; gives status and body of the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class Workshop:
     web_url: str
     ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types
     git_url: Callable[[Project], str]
-    carry_on: asks.Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
+    carry_on: Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
     known_hosts: Callable[[], str]  # lines for the jobs' file of that name
 
 

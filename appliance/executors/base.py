@@ -124,19 +124,6 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """Something that a command of ours in a sandbox asks of the appliance. `id` is unique in the sandbox."""
-
-    id: str
-    body: bytes = field(repr=False)
-
-    @property
-    def answer(self) -> str:
-        """Where the answer is awaited: a name for `Sandbox.put`."""
-        return f"ask/{self.id}.answer"
-
-
-@dataclass(frozen=True)
 class LogMark:
     """A place in a service's output: behind so many pieces of the time `at_ns` (nanoseconds since 1970)."""
 
@@ -154,9 +141,9 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Question:
-    """What a command asks of the appliance, by the in-job `circleci`. Who asks is this sandbox; the text is anybody's.
+    """What a command asks of the appliance, by a command of ours in it. Who asks is this sandbox; the text is anybody's.
 
-    `id` is of [0-9a-z], `text` one line. The answer is `put` as ANSWERS + id: "ok TEXT" or "no REASON", and a newline.
+    `id` is of [0-9a-z], `text` one line. The answer is `put` as ANSWERS + id.
     """
 
     id: str
@@ -257,12 +244,10 @@ class Sandbox(Protocol):
     async def install(self, name: str, text: str) -> None:
         """Put a command (a text for sh, without its first line) first on the PATH of every step. May be repeated."""
 
-    def asks(self) -> AsyncGenerator[Ask, None]:
-        """What commands of ours ask from now on, and what was asked before and is not answered.
+    async def fetch(self, name: str, most_bytes: int) -> bytes:
+        """A plain file below $CIRCLE_INTERNAL_TASK_DATA that a command of ours left there. What is in it is the job's.
 
-        A command asks by a file ID.ask of at most 9 MiB below $CIRCLE_INTERNAL_TASK_DATA/ask, and waits for ID.answer.
-        Everything there may be the job's own doing. An ask is yielded again by a later reader until it is answered.
-        Ends only by being closed; raises SandboxError when it cannot be read on.
+        Raises SandboxError when there is none, or it holds more than `most_bytes`.
         """
 
     def questions(self) -> AsyncGenerator[Question, None]:

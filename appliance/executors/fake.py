@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from appliance.errors import ImageError, SandboxError, SandboxLost, Unavailable
 from appliance.executors.base import (
     ANSWERS,
-    Ask,
     Command,
     Exit,
     PrivateDocker,
@@ -250,9 +249,11 @@ class FakeSandbox:
     async def install(self, name: str, text: str) -> None:
         self._alive().files[f"bin/{name}"] = text.encode()
 
-    async def asks(self) -> AsyncGenerator[Ask, None]:
-        await asyncio.Event().wait()  # nothing in here can ask
-        yield Ask("", b"")
+    async def fetch(self, name: str, most_bytes: int) -> bytes:
+        found = self._alive().files.get(name)
+        if found is None or len(found) > most_bytes:
+            raise SandboxError(f"{name} in the sandbox is no file, or larger than {most_bytes} bytes")
+        return found
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         commands = self._alive().commands

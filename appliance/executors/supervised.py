@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
-from appliance.executors.asks import AskReader
-from appliance.executors.base import Ask, Command, Exit, Process, Question, Service
+from appliance.executors.base import Command, Exit, Process, Question, Service
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
 from appliance.executors.questions import Questions
@@ -26,6 +25,7 @@ LONGEST_ANSWER_BYTES = 16 << 20  # of a helper's short answer
 SHORT_BYTES = 65536  # what a runner prints of a command that nobody followed
 LISTEN_EVERY_S = 1.0  # while nobody follows a command, and so hears what is said aside
 LISTEN_S = 0.02
+_FETCH_S = 60.0
 
 
 class Transport(Protocol):
@@ -139,16 +139,22 @@ class SupervisedSandbox(ABC):
         if code:
             raise SandboxError(f"cannot write {name} in the sandbox: {words.decode('utf-8', 'replace').strip()[:500]}")
 
-    async def asks(self) -> AsyncGenerator[Ask, None]:
-        process = await self.process(["sh", "-c", _WAIT.format(find_state=self._find_state) + _ASKS])
-        reader = AskReader()
+    async def fetch(self, name: str, most_bytes: int) -> bytes:
+        script = _WAIT.format(find_state=self._find_state) + _FETCH
+        process = await self.process(["sh", "-c", script, "rondo", name, str(most_bytes + 1)])
+        found = bytearray()
         try:
-            while data := await process.read():
-                for ask in reader.feed(data):
-                    yield ask
+            async with asyncio.timeout(_FETCH_S):
+                while data := await process.read():
+                    found += data
+                code = await process.wait()
+        except TimeoutError:
+            raise SandboxError(f"{name} in the sandbox could not be read in {_FETCH_S:g} seconds") from None
         finally:
             await process.kill()
-        raise SandboxError("what the job asks cannot be read any more")
+        if code or len(found) > most_bytes:
+            raise SandboxError(f"{name} in the sandbox is no file, or larger than {most_bytes} bytes")
+        return bytes(found)
 
     def service(self, index: int) -> Service:
         raise SandboxError("this sandbox has no services")
@@ -372,22 +378,10 @@ r_shell=/bin/sh
 { printf '#!%s\\n' "$r_shell" && cat; } >"$r_file.new" && chmod 755 "$r_file.new" && mv "$r_file.new" "$r_file"
 """
 
-# What was printed once is not printed again by this reader; the answer is what ends an ask for all of them.
-_ASKS = """\
-r_asks=$r_dir/task/ask; r_printed=' '
-while [ -d "$r_dir" ]; do
-    for r_file in "$r_asks"/*.ask; do
-        r_name=${r_file##*/}; r_name=${r_name%.ask}
-        case $r_name in '' | *[!A-Za-z0-9._-]*) continue ;; esac
-        case $r_printed in *" $r_name "*) continue ;; esac
-        r_printed="$r_printed$r_name "
-        [ ! -e "$r_asks/$r_name.answer" ] || continue
-        r_size=$(($(wc -c <"$r_file")))
-        printf '\\001ask %s %s\\n' "$r_name" "$r_size"
-        head -c "$r_size" "$r_file"
-    done
-    sleep 0.2 2>/dev/null || sleep 1
-done
+_FETCH = """\
+r_file=$r_dir/task/$1
+[ -f "$r_file" ] || exit 1
+exec head -c "$2" "$r_file"
 """
 
 # The exit is seen before the size is taken: so what was written before the end is always printed.

@@ -2,16 +2,17 @@
 #
 # Configs continue their pipeline with `curl … https://circleci.com/api/v2/pipeline/continue`, most often through an orb, and
 # shall run here unchanged. But circleci.com is not who gave the job its key, and the appliance may have no address that
-# a job can reach. So this stands first on the PATH of such jobs, and hands that one request to the appliance as a file, which
-# it fetches over its own way into the sandbox: no network is needed, and nothing else of the API can be reached so. All
-# other requests are the real curl's, with the words as they came.
+# a job can reach. So this stands first on the PATH of such jobs, and hands that one request to the appliance: its body as a
+# file, and word of it through the supervisor, as the in-job `circleci` asks. No network is needed, and nothing else of the
+# API can be reached so. All other requests are the real curl's, with the words as they came.
 #
 # Of curl's options those are honoured that decide what is sent and what the caller sees of the answer; the rest
 # (headers, retries, time-outs) means nothing here. An unknown long option is skipped, its value too: it is no URL of ours.
 
 bin=${0%/*}
-asks=${bin%/*}/task/ask
-patience=600 # tenths of a second until somebody fetches the request; the appliance may be starting again
+state=${bin%/*}
+requests=$state/task/requests
+patience=600 # tenths of a second until somebody answers; the appliance may be starting again
 
 main() {
     for word; do
@@ -46,7 +47,6 @@ ask() { # The words of the caller; never returns
         esac
         [ "$#" -eq 0 ] || shift
     done
-    mv "$place/body" "$place.ask" || give_up 23 'cannot write the request'
     [ -n "$is_silent" ] || echo 'curl: this request goes to Rondo, which runs the job' >&2
     await_answer
     tell_answer
@@ -88,28 +88,32 @@ add_data() { # OPTION VALUE
 
 make_place() { # place = a name in the folder of requests that is ours alone
     umask 077
-    mkdir -p "$asks" || give_up 23 "cannot write to $asks"
+    mkdir -p "$requests" || give_up 23 "cannot write to $requests"
     number=1
-    until mkdir "$asks/$number" 2>/dev/null; do
+    until mkdir "$requests/$number" 2>/dev/null; do
         number=$((number + 1))
         [ "$number" -lt 1000 ] || give_up 23 'too many requests'
     done
-    place=$asks/$number
+    place=$requests/$number
     : >"$place/body"
 }
 
-await_answer() {
-    while [ ! -e "$place.answer" ]; do
-        patience=$((patience - 1))
-        [ "$patience" -gt 0 ] || give_up 28 'Rondo has not answered'
-        sleep 0.1 2>/dev/null || { sleep 1; patience=$((patience - 9)); }
+await_answer() { # answer = the file with it. It is asked for again every two seconds: who should hear it may be starting
+    id=$number'x'$$'x'$(date +%s)
+    answer=$state/task/answers/$id tenths=0
+    until [ -e "$answer" ]; do
+        [ "$tenths" -lt "$patience" ] || give_up 28 'Rondo has not answered'
+        # Open in both directions: that never waits for a reader.
+        [ $((tenths % 20)) -ne 0 ] || printf '%s continue %s\n' "$id" "$number" 1<>"$state/questions"
+        tenths=$((tenths + 1))
+        sleep 0.1 2>/dev/null || { sleep 1; tenths=$((tenths + 9)); }
     done
-    read -r status <"$place.answer"
+    read -r status <"$answer"
 }
 
 tell_answer() { # "STATUS", then the body
     body=$place/answer
-    { [ -z "$shows_head" ] || printf 'HTTP/1.1 %s\r\nContent-Type: application/json\r\n\r\n' "$status"; tail -n +2 "$place.answer"; } >"$body"
+    { [ -z "$shows_head" ] || printf 'HTTP/1.1 %s\r\nContent-Type: application/json\r\n\r\n' "$status"; tail -n +2 "$answer"; } >"$body"
     code=0
     if [ -n "$fails" ] && [ "$status" -ge 400 ]; then
         code=22

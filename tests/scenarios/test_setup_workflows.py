@@ -160,7 +160,7 @@ async def test_a_job_that_asks_while_the_appliance_is_dead_is_answered_by_the_ne
         (tmp_path / "go").touch()
 
         async def asked() -> bool | None:
-            return any(place.data.glob("sandboxes/**/ask/*.ask")) or None
+            return any(body.stat().st_size for body in place.data.glob("sandboxes/**/requests/*/body")) or None
 
         await until(asked)
         await process.start()
