@@ -15,8 +15,7 @@ import os
 import struct
 import urllib.parse
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +28,7 @@ MASK = b"****"
 _LEAST_SECRET = 4  # characters; shorter ones would blacken the log (spec 1.13)
 _LEAST_LINE = 8  # a line of a multi-line secret is a needle of its own from this length on
 _HEAD = 16
+_SHORT_BYTES = 32 << 10
 _LONGEST = 1024  # a longer secret is looked for in pieces: what could begin a needle has to be held back and compared
 _WIDTHS = (76, 64)
 _WRAPPED_FROM, _WRAPPED_TO = 48, 16 << 10  # shorter ones stay on one line; of longer ones the lines would be too many
@@ -36,7 +36,42 @@ _NOT_SECRET = frozenset({"true", "false", "True", "False"})
 _PAIR = struct.Struct("<QQ")
 
 
-def needles(secrets: Iterable[str]) -> list[bytes]:
+class Needles:
+    """What to look for, and what a search for it needs: worked out once for all logs of a job."""
+
+    def __init__(self, wanted: Iterable[bytes]) -> None:
+        self.by_length = sorted(wanted, key=len, reverse=True)
+        self.in_order = sorted(self.by_length)
+        self.by_start: dict[bytes, list[bytes]] = {}  # by their first characters, of each the longest first
+        for needle in self.by_length:
+            self.by_start.setdefault(needle[:_LEAST_SECRET], []).append(needle)
+        self._heads = sorted({needle[:_HEAD] for needle in self.in_order})
+        self._pattern: Any = None
+        self._looked_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.by_length)
+
+    def __len__(self) -> int:
+        return len(self.by_length)
+
+    @property
+    def pattern(self) -> Any:
+        """Finds heads. To make it takes a millisecond, and of thousands of needles more than an event loop has."""
+        if self._pattern is None:
+            self._pattern = _alternation(self._heads)
+        return self._pattern
+
+    def may_be_in(self, text: bytes) -> bool:
+        """A first look: most logs are short and hold nothing, so the first ones are looked through without the pattern."""
+        if self._pattern is None and self._looked_bytes < _SHORT_BYTES:
+            self._looked_bytes += len(text)
+            if len(text) < _SHORT_BYTES:
+                return any(head in text for head in self._heads)
+        return bool(self._heads)
+
+
+def needles(secrets: Iterable[str]) -> Needles:
     """What to look for: the values, long lines of multi-line values, and their base64 (wrapped too), URL and JSON forms."""
     found: set[bytes] = set()
     for secret in secrets:
@@ -49,7 +84,7 @@ def needles(secrets: Iterable[str]) -> list[bytes]:
             found |= _forms(part)
         found |= _wrapped(secret.strip())
     pieces = {piece for needle in found if len(needle) >= _LEAST_SECRET for piece in _pieces(needle)}
-    return sorted(pieces, key=len, reverse=True)
+    return Needles(pieces)
 
 
 def _pieces(needle: bytes) -> Iterator[bytes]:
@@ -99,18 +134,14 @@ class Masker:
     there is then compared. The whole needles in one pattern would be slow to compile, and at some megabytes refused.
     """
 
-    def __init__(self, wanted: list[bytes]) -> None:
-        self._pattern = _alternation(tuple(sorted({needle[:_HEAD] for needle in wanted}))) if wanted else None
-        self._sorted = sorted(wanted)
-        self._by_start: dict[bytes, list[bytes]] = {}
-        for needle in sorted(wanted, key=len, reverse=True):
-            self._by_start.setdefault(needle[:_LEAST_SECRET], []).append(needle)
-        self._longest = max((len(needle) for needle in wanted), default=1) - 1
+    def __init__(self, wanted: Needles) -> None:
+        self._wanted = wanted
+        self._most_held = len(wanted.by_length[0]) - 1 if wanted else 0
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
         """The masked bytes that are certain now."""
-        if self._pattern is None:
+        if not self._wanted:
             return data
         text = self.held + data
         return self._take(text, len(text) - self._keep(text))
@@ -126,7 +157,7 @@ class Masker:
 
     def _keep(self, text: bytes) -> int:
         """How many bytes at the end could begin a needle: usually none, so that live logs are not late."""
-        tail = text[-self._longest :] if self._longest else b""
+        tail = text[-self._most_held :] if self._most_held else b""
         return next((len(tail) - at for at in range(len(tail)) if self._is_beginning(tail, at)), 0)
 
     def _is_beginning(self, tail: bytes, at: int) -> bool:
@@ -134,11 +165,12 @@ class Masker:
 
         Not by a set of all beginnings: those of one secret of 64 KiB are gigabytes.
         """
-        if len(tail) - at >= _LEAST_SECRET and tail[at : at + _LEAST_SECRET] not in self._by_start:
+        if len(tail) - at >= _LEAST_SECRET and tail[at : at + _LEAST_SECRET] not in self._wanted.by_start:
             return False
         text = tail[at:]
-        place = bisect_right(self._sorted, text)
-        return place < len(self._sorted) and self._sorted[place].startswith(text)
+        known = self._wanted.in_order
+        place = bisect_right(known, text)
+        return place < len(known) and known[place].startswith(text)
 
     def _take(self, text: bytes, cut: int) -> bytes:
         """Mask and give what stands before `cut`, or before the end of the needle that reaches over it; hold the rest."""
@@ -160,17 +192,18 @@ class Masker:
     def _needles_in(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Where needles begin and end: the first one first, of several in one place the longest."""
         at = 0
-        while self._pattern is not None and (head := self._pattern.search(text, at)) is not None:
+        if not self._wanted.may_be_in(text):
+            return
+        while (head := self._wanted.pattern.search(text, at)) is not None:
             start = head.start()
-            near = self._by_start[text[start : start + _LEAST_SECRET]]
+            near = self._wanted.by_start[text[start : start + _LEAST_SECRET]]
             needle = next((needle for needle in near if text.startswith(needle, start)), b"")
             if needle:
                 yield start, start + len(needle)
             at = start + max(len(needle), 1)
 
 
-@lru_cache(maxsize=8)  # every step of a job asks for the same
-def _alternation(heads: tuple[bytes, ...]) -> Any:
+def _alternation(heads: Sequence[bytes]) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = 64 << 20
@@ -180,7 +213,7 @@ def _alternation(heads: tuple[bytes, ...]) -> Any:
 class LogWriter:
     """Appends one step's output to its file. Raises DiskFull when there is no room; what it was given is then unsaid."""
 
-    def __init__(self, path: Path, secret_needles: list[bytes]) -> None:
+    def __init__(self, path: Path, secret_needles: Needles) -> None:
         self._masker = Masker(secret_needles)
         self._notes_path = path.with_suffix(".idx")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

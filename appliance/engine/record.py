@@ -15,7 +15,7 @@ from typing import TypeVar
 from appliance.crypto import write_private
 from appliance.engine import moves
 from appliance.engine.follow import StepLog
-from appliance.engine.logs import LogWriter, Masker, needles
+from appliance.engine.logs import LogWriter, Masker, Needles, needles
 from appliance.engine.workshop import Facts, Workshop
 from appliance.errors import DiskFull
 from appliance.model import NodeStatus, StepStatus
@@ -81,10 +81,10 @@ class Record:
         """Mask these too from now on, in the logs that are being written too, and after a restart. Raises DiskFull."""
         known = self._known | values
         await asyncio.to_thread(self._write_secrets, known)
-        self._known, self._needles = known, await asyncio.to_thread(needles, known)
-        self._masker = await asyncio.to_thread(Masker, self._needles)
-        for writer in [*self._writers]:  # whichever is opened from here on looks for them anyway
-            writer.look_for(await asyncio.to_thread(Masker, self._needles))
+        self._known, self._needles = known, await asyncio.to_thread(_prepared, known)
+        self._masker = Masker(self._needles)
+        for writer in self._writers:
+            writer.look_for(Masker(self._needles))
 
     def _write_secrets(self, values: set[str]) -> None:
         if not values:
@@ -182,6 +182,13 @@ class Record:
 
     def _ring_log(self, position: int) -> None:
         self._shop.bell.ring(f"log:{self._job_id}/{self._index}/{position}")
+
+
+def _prepared(secrets: set[str]) -> Needles:
+    """A job that asks for many tokens has thousands: what the search for them needs is made in a thread."""
+    found = needles(secrets)
+    assert found.pattern is not None
+    return found
 
 
 async def write_when_room(db: Database, fn: Callable[[Tx], T]) -> T:

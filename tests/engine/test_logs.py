@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.engine.logs import LogWriter, Masker, needles
+from appliance.engine.logs import LogWriter, Masker, Needles, needles
 from appliance.errors import DiskFull
 
 SECRETS = ["hunter2secret", "abcabcabd", "first-line-of-it\nx\nthird-line-of-it", "pass word&é"]
@@ -38,7 +38,7 @@ def text(seed: int) -> bytes:
     return b"".join(chance.choice(PIECES) for _ in range(40))
 
 
-def fed(data: bytes, seed: int, wanted: list[bytes]) -> bytes:
+def fed(data: bytes, seed: int, wanted: Needles) -> bytes:
     chance, masker, out, at = random.Random(seed), Masker(wanted), b"", 0
     while at < len(data):
         size = chance.randint(1, 12)
@@ -74,7 +74,7 @@ def test_base64_is_masked_in_all_three_alignments() -> None:
 
 @pytest.mark.parametrize("value", ["abc", "", "true", "False"])
 def test_short_and_common_values_are_not_masked(value: str) -> None:
-    assert needles([value]) == []
+    assert not needles([value])
 
 
 def test_short_lines_of_a_multi_line_secret_do_not_blacken_the_log() -> None:
@@ -111,13 +111,13 @@ def test_a_writer_that_dies_anywhere_is_followed_without_a_gap_or_a_double(tmp_p
 
 
 def test_what_we_say_before_any_output_is_said_again_after_a_crash(tmp_path: Path) -> None:
-    with LogWriter(tmp_path / "a.log", []) as writer:
+    with LogWriter(tmp_path / "a.log", needles([])) as writer:
         writer.say("ours\n")
-    with LogWriter(tmp_path / "a.log", []) as writer:
+    with LogWriter(tmp_path / "a.log", needles([])) as writer:
         assert not writer.is_resumed
         writer.say("ours\n")
         writer.write(b"theirs\n")
-    with LogWriter(tmp_path / "a.log", []) as writer:
+    with LogWriter(tmp_path / "a.log", needles([])) as writer:
         assert writer.is_resumed
         assert writer.offset == 7
     assert (tmp_path / "a.log").read_text() == "ours\ntheirs\n"
@@ -125,7 +125,7 @@ def test_what_we_say_before_any_output_is_said_again_after_a_crash(tmp_path: Pat
 
 def test_what_we_say_at_the_end_is_not_said_twice_after_a_crash(tmp_path: Path) -> None:
     for _ in range(3):
-        with LogWriter(tmp_path / "a.log", []) as writer:
+        with LogWriter(tmp_path / "a.log", needles([])) as writer:
             writer.write(b"theirs\n"[writer.offset :])
             writer.flush()
             writer.say("exited with code 7\n")

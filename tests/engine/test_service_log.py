@@ -65,7 +65,7 @@ def _lose_some(path: Path, rng: random.Random) -> None:
 
 async def test_a_long_log_ends_with_a_word_and_is_not_read_again(tmp_path: Path) -> None:
     path = tmp_path / "900000.log"
-    with LogWriter(path, []) as writer, ServiceLog(StepLog(writer, lambda: None), path, 1000) as log:
+    with LogWriter(path, needles([])) as writer, ServiceLog(StepLog(writer, lambda: None), path, 1000) as log:
         for number in range(1, 100):
             if log.is_full:
                 break
