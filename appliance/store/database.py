@@ -18,6 +18,7 @@ from typing import TypeVar
 import aiosqlite
 
 from appliance.errors import DiskFull, StoreError
+from appliance.store.together import Together
 
 T = TypeVar("T")
 Tx = sqlite3.Connection
@@ -29,10 +30,10 @@ _READERS = 2
 class _Connection(aiosqlite.Connection):
     """aiosqlite's connection that also runs a whole function on its thread."""
 
-    async def transact(self, begin: str, fn: Callable[[Tx], T]) -> T:
+    async def snapshot(self, fn: Callable[[Tx], T]) -> T:
         def run() -> T:
             tx = self._conn
-            tx.execute(begin)
+            tx.execute("BEGIN")
             try:
                 result = fn(tx)
                 tx.execute("COMMIT")
@@ -49,12 +50,18 @@ class _Connection(aiosqlite.Connection):
         result: T = await self._execute(fn)  # type: ignore[no-untyped-call]
         return result
 
+    def submit(self, fn: Callable[[], None]) -> None:
+        """Have `fn` run on this connection's thread, with nobody waiting for it. Raises StoreError once it is closed."""
+        if not self._running or self._connection is None:
+            raise StoreError("the database is closed")
+        self._tx.put_nowait((None, fn))
+
 
 class Database:
     """`write` for what changes something, `read` for the rest; both take a function of a transaction."""
 
     def __init__(self, writer: _Connection, readers: list[_Connection]) -> None:
-        self._writer = writer
+        self._together = Together(lambda: writer._conn, writer.submit)
         self._free: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
         for reader in readers:
             self._free.put_nowait(reader)
@@ -62,10 +69,11 @@ class Database:
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` in a write transaction; its changes are on the disk when this returns.
 
-        An exception from `fn` rolls back and comes out here. Raises DiskFull when there is no room.
+        An exception from `fn` rolls back what `fn` did, and comes out here. Raises DiskFull when there is no room.
+        Those that wait at the same time are committed at once, as one behind the other.
         """
         try:
-            return await self._writer.transact("BEGIN IMMEDIATE", fn)
+            return await self._together.write(fn)
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
@@ -73,7 +81,7 @@ class Database:
         """Run `fn` on a read-only snapshot."""
         reader = await self._free.get()
         try:
-            return await reader.transact("BEGIN", fn)
+            return await reader.snapshot(fn)
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
         finally:
