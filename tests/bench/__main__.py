@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import data, graph, language, logs, memory, push, report, steps, throughput
+from tests.bench import data, graph, language, logs, memory, push, report, scale, steps, throughput
 from tests.bench.world import Bench
 from tests.engine_fixture import EngineUnavailable, running_engine
 
@@ -23,6 +23,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Awaitable[list[report.Figure]]]] = 
     "memory": memory.measure,
     "language": language.measure,
     "data": data.measure,
+    "scale": scale.measure,
 }
 
 
