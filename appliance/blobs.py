@@ -60,12 +60,20 @@ class Blobs:
 
     def log(self, job_id: str, index: int, position: int) -> Path:
         """Where the (masked) log of a step lies; the folder is made."""
-        path = self._log_path(job_id, index, position)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return self.log_in(self.log_folder(job_id, index), position)
+
+    def log_folder(self, job_id: str, index: int) -> Path:
+        """Where the logs of a node lie; made."""
+        folder = self._log_path(job_id, index, 0).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @staticmethod
+    def log_in(folder: Path, position: int) -> Path:
+        return folder / f"{position}.log"
 
     def _log_path(self, job_id: str, index: int, position: int) -> Path:
-        return self.root / "logs" / job_id[:2] / job_id / str(index) / f"{position}.log"
+        return self.log_in(self.root / "logs" / job_id[:2] / job_id / str(index), position)
 
     def read_log(self, job_id: str, index: int, position: int, offset: int, limit_bytes: int) -> bytes:
         """At most `limit_bytes` of a log from `offset`; b"" past its end or when there is none (yet)."""

@@ -84,10 +84,9 @@ async def with_tokens(shop: Workshop, facts: Facts) -> Facts:
     """The facts with `CIRCLE_OIDC_TOKEN` and its second version; without when the pipeline gets no secrets (spec 4.3)."""
     if not facts.may_have_secrets:
         return facts
-    tokens = {
-        "CIRCLE_OIDC_TOKEN": (await token(shop, facts, Wish()))[0],
-        "CIRCLE_OIDC_TOKEN_V2": (await token(shop, facts, Wish(version=2)))[0],
-    }
+    said = await _said(shop, facts, (Wish(), Wish(version=2)))
+    signed = await asyncio.to_thread(lambda: [_sign(*one) for one in said])
+    tokens = dict(zip(("CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"), signed, strict=True))
     return replace(facts, tokens=tokens)
 
 
@@ -96,13 +95,29 @@ async def token(shop: Workshop, facts: Facts, wish: Wish) -> tuple[str, int]:
 
     Raises BadRequest when it is wished to live longer than it may.
     """
+    [(said, pem, key_id)] = await _said(shop, facts, (wish,))
+    return await asyncio.to_thread(_sign, said, pem, key_id), said["exp"]
+
+
+async def _said(shop: Workshop, facts: Facts, wishes: Sequence[Wish]) -> list[tuple[dict[str, Any], str, str]]:
+    """What tokens say, and what `_sign` takes beside that. All from one read: every job has two of them at its start."""
     assert facts.may_have_secrets
-    keys = await _keys(shop.db, shop.box, shop.clock)
-    key = signing(keys, shop.clock.now_ms())
-    identity = await shop.db.read(lambda tx: identity_of(tx, facts))
-    pem = await shop.db.read(lambda tx: oidc.private_pem(tx, shop.box, key.id))
-    said = claims(facts, identity, wish, shop.web_url, shop.git_url(facts.project), shop.clock.now_ms() // 1000)
-    return await asyncio.to_thread(_sign, said, pem, key.id), said["exp"]
+
+    def read(tx: Tx) -> tuple[Identity, str, str] | None:
+        known = oidc.keys(tx)
+        if not known:
+            return None
+        key_id = signing(known, shop.clock.now_ms()).id
+        return identity_of(tx, facts), oidc.private_pem(tx, shop.box, key_id), key_id
+
+    found = await shop.db.read(read)
+    if found is None:
+        await _keys(shop.db, shop.box, shop.clock)
+        found = await shop.db.read(read)
+        assert found is not None
+    identity, pem, key_id = found
+    git_url, now_s = shop.git_url(facts.project), shop.clock.now_ms() // 1000
+    return [(claims(facts, identity, wish, shop.web_url, git_url, now_s), pem, key_id) for wish in wishes]
 
 
 def identity_of(tx: Tx, facts: Facts) -> Identity:

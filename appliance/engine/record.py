@@ -50,6 +50,7 @@ class Record:
         self._facts = facts
         self._job_id = facts.job.id
         self._index = facts.node.index
+        self._made_folder: Path | None = None
         self._ended: list[moves.StepEnd] = []
         self.is_finished = False
         self._known = facts.masked
@@ -68,9 +69,12 @@ class Record:
     def recall_secrets(self) -> None:
         """A sandbox from before a restart may still say a secret that was changed or removed meanwhile."""
         try:
-            text = self._shop.box.open(self._secrets_path.read_bytes(), self._purpose)
+            sealed = self._secrets_path.read_bytes()
         except FileNotFoundError:
             return
+        if not sealed:  # what a power cut leaves of a file that was not synced
+            return
+        text = self._shop.box.open(sealed, self._purpose)
         self._known |= set(json.loads(text))
         self._needles = needles(self._known)
         self._masker = Masker(self._needles)
@@ -90,7 +94,8 @@ class Record:
         if not values:
             return
         try:
-            write_private(self._secrets_path, self._shop.box.seal(json.dumps(sorted(values)), self._purpose))
+            sealed = self._shop.box.seal(json.dumps(sorted(values)), self._purpose)
+            write_private(self._secrets_path, sealed, is_synced=False)  # a power cut takes the sandbox along
         except OSError as error:
             raise DiskFull(f"cannot write {self._secrets_path}: {error.strerror}") from error
 
@@ -99,8 +104,15 @@ class Record:
         return f"masking/{self._job_id}/{self._index}"
 
     @property
+    def _folder(self) -> Path:
+        """Of the logs; made when it is asked for first."""
+        if self._made_folder is None:
+            self._made_folder = self._shop.blobs.log_folder(self._job_id, self._index)
+        return self._made_folder
+
+    @property
     def _secrets_path(self) -> Path:
-        return self._shop.blobs.log(self._job_id, self._index, 0).with_name("secrets")
+        return self._folder / "secrets"
 
     def end_step(self, position: int, outcome: Outcome) -> None:
         message = self._masker.mask(outcome.message)
@@ -169,7 +181,7 @@ class Record:
     @contextmanager
     def log(self, position: int) -> Iterator[StepLog]:
         """The log of a step, to be written; going on where an earlier runner stopped."""
-        with LogWriter(self._shop.blobs.log(self._job_id, self._index, position), self._needles) as writer:
+        with LogWriter(self._shop.blobs.log_in(self._folder, position), self._needles) as writer:
             self._writers.add(writer)
             try:
                 yield StepLog(writer, lambda: self._ring_log(position))
