@@ -48,6 +48,16 @@ class _Known:
     priority: int
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """A job, the contexts that it names and nobody has made, and why it may not have one of the others."""
+
+    job_id: JobId
+    candidate: queue.Candidate
+    missing: tuple[str, ...]
+    denied: str
+
+
 class Scheduler:
     def __init__(
         self,
@@ -110,25 +120,26 @@ class Scheduler:
 
     async def _learn(self, waiting: Sequence[queue.Waiting]) -> None:
         """Find a place for those that are new; one that can go nowhere ends here with the reason."""
-        of_jobs = {one.job_id: one for one in waiting}
+        of_jobs = dict.fromkeys(one.job_id for one in waiting)
         self._known = {job_id: known for job_id, known in self._known.items() if job_id in of_jobs}
-        for job_id in of_jobs:
-            if job_id not in self._known:
+        new = [job_id for job_id in of_jobs if job_id not in self._known]
+        for facts in await self._db.read(lambda tx: [_facts(tx, job_id) for job_id in new]) if new else ():
+            if facts is not None:
                 with contextlib.suppress(NotFound):  # its project was removed meanwhile
-                    await self._learn_of(job_id)
+                    await self._place(facts)
 
-    async def _learn_of(self, job_id: JobId) -> None:
-        candidate, missing, denied = await self._db.read(lambda tx: _facts(tx, job_id))
+    async def _place(self, facts: _Facts) -> None:
+        job_id, candidate = facts.job_id, facts.candidate
         placed = placement.place(candidate.plan, self._places)
         now_ms = self._clock.now_ms()
-        if denied:
-            changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, denied, now_ms))
-            log.info("job unauthorized", extra={"job": candidate.number, "why": denied})
-        elif isinstance(placed, placement.Placement) and not missing:
+        if facts.denied:
+            changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, facts.denied, now_ms))
+            log.info("job unauthorized", extra={"job": candidate.number, "why": facts.denied})
+        elif isinstance(placed, placement.Placement) and not facts.missing:
             self._known[job_id] = _Known(candidate, placed, self._priority(candidate))
             return
         else:
-            reason = placed if isinstance(placed, str) else f"there is no context {', '.join(missing)}"
+            reason = placed if isinstance(placed, str) else f"there is no context {', '.join(facts.missing)}"
             changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job_id, reason, now_ms))
         self._bell.ring("work", "outbox", *changed.topics())
 
@@ -235,13 +246,16 @@ def _wish(one: queue.Waiting, known: _Known) -> fit.Wish:
     )
 
 
-def _facts(tx: Tx, job_id: JobId) -> tuple[queue.Candidate, list[str], str]:
-    """A job, the contexts that it names and nobody has made, and why it may not have one of the others."""
-    candidate = queue.candidate(tx, job_id)
+def _facts(tx: Tx, job_id: JobId) -> _Facts | None:
+    """None for a job whose project was removed meanwhile."""
+    try:
+        candidate = queue.candidate(tx, job_id)
+    except NotFound:
+        return None
     if not candidate.plan.contexts:
-        return candidate, [], ""
+        return _Facts(job_id, candidate, (), "")
     denied = admission.why_denied(tx, job_id, candidate.plan)
-    return candidate, contexts.missing(tx, candidate.plan.contexts), denied
+    return _Facts(job_id, candidate, tuple(contexts.missing(tx, candidate.plan.contexts)), denied)
 
 
 def _held_by(tx: Tx, node: jobs.Node) -> fit.Held:
