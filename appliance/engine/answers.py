@@ -69,7 +69,7 @@ class _Answerer:
         try:
             return f"ok {await self._token(text)}\n".encode()
         except RondoError as error:
-            return f"no {' '.join(str(error).split())}\n".encode()
+            return f"no {' '.join(str(error).split())}\n".encode("utf-8", "replace")
 
     async def _continued(self, request: str) -> bytes | None:
         """ "STATUS", and the body on the next lines. One that was answered just before a crash is the same request."""

@@ -35,3 +35,32 @@ async def test_a_job_that_silences_its_supervisor_and_floods_us_fills_no_disk(tm
         seen = await place.ended()
         assert str(seen.jobs["build"].status) not in ("success", "running")
         assert place.log_path(seen.steps["build"][1]).stat().st_size < limit + (1 << 20)
+
+
+ASKS = r"""
+version: 2.1
+jobs:
+  build:
+    machine: true
+    steps:
+      - run: |
+          circleci run oidc get --claims '{"\ud800": 1}' && exit 1
+          circleci run oidc get --claims '{"aud": "\udfff"}' && exit 1
+          questions=${CIRCLE_INTERNAL_TASK_DATA%/task}/questions
+          head -c 200000 /dev/zero | tr '\0' x 1<>"$questions"
+          printf '\n../../../escaped oidc 0 - {}\na/b oidc 0 - {}\n\001end 1 0 0 0\n' 1<>"$questions"
+          mkdir -p "$CIRCLE_INTERNAL_TASK_DATA/answers/here oidc"
+          i=0; while [ $i -lt 300 ]; do echo "q$i oidc 0 - {"; i=$((i + 1)); done 1<>"$questions"
+          circleci run oidc get --claims '{"aud": "still"}' >token && [ "$(tr -cd . <token | wc -c)" -eq 2 ]
+      - run: echo after
+"""
+
+
+async def test_no_question_breaks_the_job_that_asks_it_or_what_answers(tmp_path: Path) -> None:
+    """Half a character in a claim's name came back in the answer, could not be written, and took the runner along."""
+    async with house(tmp_path, ON_THIS_HOST) as (place, _):
+        await place.commit({".circleci/config.yml": ASKS})
+        await place.push()
+        seen = await place.ended()
+        assert seen.statuses == {"build": "success"}, (seen.jobs["build"].message, seen.logs)
+        assert not list(tmp_path.rglob("escaped*"))
