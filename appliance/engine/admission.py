@@ -6,7 +6,7 @@ from appliance.engine import rights
 from appliance.errors import NotFound
 from appliance.language import plan as plans
 from appliance.model import JobId, User, UserId
-from appliance.store import jobs, people, pipelines, projects, restrictions
+from appliance.store import continuations, jobs, people, pipelines, projects, restrictions
 from appliance.store.database import Tx
 
 
@@ -17,7 +17,7 @@ def why_denied(tx: Tx, job_id: JobId, plan: plans.Job) -> str:
         return ""
     job = jobs.by_id(tx, job_id)
     workflow = pipelines.workflow(tx, job.workflow_id)
-    ids = rights.actors(job.name, _needs(tx, workflow), workflow.actor_id)
+    ids = rights.actors(job.name, _needs(tx, workflow), workflow.actor_id, *_hands(tx, workflow))
     return _first_problem(
         tx, job, workflow, found, [_user(tx, one) for one in sorted(ids, key=str)], has_ssh=job.ssh_for is not None
     )
@@ -48,6 +48,12 @@ def _first_problem(
     )
     problems = (rights.why_denied(name, of_context, given) for name, of_context in found.items())
     return next((problem for problem in problems if problem), "")
+
+
+def _hands(tx: Tx, workflow: pipelines.Workflow) -> set[UserId | None]:
+    """Who could have continued the pipeline with a config of their own. Who reruns what came of it takes it as it is."""
+    is_chosen_now = workflow.is_setup or workflow.rerun == "manual"
+    return set() if is_chosen_now else continuations.hands(tx, workflow.pipeline_id)
 
 
 def _needs(tx: Tx, workflow: pipelines.Workflow) -> list[rights.Need]:

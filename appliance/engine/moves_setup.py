@@ -20,7 +20,8 @@ from appliance.store.database import Tx
 def check_key(tx: Tx, found: Continuation, request: str | None, now_ms: int) -> bool:
     """Whether the pipeline still has to be continued; False when this very request has done so.
 
-    Raises Conflict when the key is too old or was used.
+    Raises Conflict when the key is too old or was used, or the setup phase was canceled: who has kept the key shall not
+    bring back what somebody has stopped.
     """
     if found.is_continued and request is not None and found.request == request:
         return False
@@ -29,6 +30,8 @@ def check_key(tx: Tx, found: Continuation, request: str | None, now_ms: int) -> 
         raise Conflict("Pipeline is not in setup state.")
     if found.expires_at_ms <= now_ms:
         raise Conflict("Continuation key has expired. Please run a new pipeline.")
+    if continuations.is_given_up(tx, found.pipeline_id):
+        raise Conflict("The setup workflow of this pipeline was canceled.")
     return True
 
 

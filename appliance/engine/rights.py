@@ -15,8 +15,12 @@ from appliance.store.restrictions import ADMINS, ALL_MEMBERS, Restriction, Type
 
 _LONGEST_EXPRESSION = 4_000
 _SSH = "job.ssh.enabled"
-# What a pusher or a caller of the API chooses freely: a restriction by it would restrict nobody.
-_CHOSEN = ("pipeline.parameters.", "pipeline.trigger_parameters.")
+# What a pusher or a caller of the API chooses freely: a restriction by it would restrict nobody. Whoever makes a commit
+# writes any name into it, as author and as committer.
+_CHOSEN = (
+    *("pipeline.parameters.", "pipeline.trigger_parameters."),
+    *("pipeline.git.commit.author_", "pipeline.git.commit.committer_"),
+)
 
 
 def may_have_secrets(pipeline: Pipeline, flags: ProjectFlags) -> bool:
@@ -61,11 +65,12 @@ class Need:
     approved_by_id: UserId | None = None
 
 
-def actors(job: str, workflow: Sequence[Need], starter: UserId | None) -> frozenset[UserId | None]:
+def actors(job: str, workflow: Sequence[Need], *starters: UserId | None) -> frozenset[UserId | None]:
     """Whose rights a job has; where there are several, it may do only what all of them may. None: of nobody we know.
 
-    Who approved the nearest approvals before it, else who started or reran the workflow (spec 1.10.2). Of approvals
-    behind one another the last counts; of those beside one another each, or a stranger's would lend itself the other's.
+    Who approved the nearest approvals before it, else who started or reran the workflow (spec 1.10.2); those are several
+    where others could have chosen its config. Of approvals behind one another the last counts; of those beside one
+    another each, or a stranger's would lend itself the other's.
     """
     needs = {need.name: need for need in workflow}
     found: set[UserId | None] = set()
@@ -79,7 +84,7 @@ def actors(job: str, workflow: Sequence[Need], starter: UserId | None) -> frozen
             found.add(need.approved_by_id)
         else:
             ahead += need.requires
-    return frozenset(found or {starter})
+    return frozenset(found or starters)
 
 
 @dataclass(frozen=True, kw_only=True)

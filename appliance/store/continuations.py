@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.crypto import SecretBox, token_hash
-from appliance.model import PipelineId
+from appliance.model import PipelineId, UserId
 from appliance.store.database import Tx
 
 KEY_NAME = "CIRCLE_CONTINUATION_KEY"
@@ -81,6 +81,30 @@ def is_continued(tx: Tx, pipeline_id: PipelineId) -> bool:
     """Whether its setup workflow has done its work: then running that once more continues nothing."""
     found = of_pipeline(tx, pipeline_id)
     return found is not None and found.is_continued
+
+
+def is_given_up(tx: Tx, pipeline_id: PipelineId) -> bool:
+    """Whether somebody has canceled the setup phase and nobody has rerun it since: then its key opens nothing."""
+    row = tx.execute(
+        "SELECT canceled_by FROM workflows WHERE pipeline_id = :id AND is_setup = 1 ORDER BY created_at_ms DESC, rowid DESC",
+        {"id": pipeline_id},
+    ).fetchone()
+    return row is not None and row["canceled_by"] is not None
+
+
+def hands(tx: Tx, pipeline_id: PipelineId) -> set[UserId | None]:
+    """Whose hands a pipeline went through before it was continued: who began or reran its setup phase, and who had a
+    shell in a job of it, where the key lies open. None: nobody we know, or somebody who is gone. Empty without that phase.
+    """
+    rows = tx.execute(
+        "SELECT workflows.actor_id AS id FROM continuations JOIN workflows USING (pipeline_id)"
+        " WHERE pipeline_id = :id AND is_setup = 1 AND workflows.created_at_ms <= continued_at_ms"
+        " UNION SELECT visits.user_id FROM continuations JOIN workflows USING (pipeline_id)"
+        " JOIN jobs ON jobs.workflow_id = workflows.id JOIN visits ON visits.job_id = jobs.id"
+        " WHERE pipeline_id = :id AND is_setup = 1 AND entered_at_ms <= continued_at_ms",
+        {"id": pipeline_id},
+    )
+    return {row["id"] for row in rows}
 
 
 def use_key(tx: Tx, pipeline_id: PipelineId, parameters: Mapping[str, Any], request: str | None, now_ms: int) -> None:
