@@ -60,7 +60,7 @@ def cancel_redundant(tx: Tx, trigger: Trigger, number: int, changed: Changed, no
     """Cancel what still runs for older pipelines of a branch, when pipeline `number` begins on it (spec 4.4)."""
     if trigger.branch is None or not may_be_redundant(tx, trigger):
         return
-    for workflow_id in redundancy.older(tx, trigger.project_id, trigger.branch, number):
+    for workflow_id in redundancy.older(tx, trigger.project_id, trigger.branch, number, is_trusted=not trigger.is_fork):
         message = f"redundant: pipeline {number} is newer on {trigger.branch}"
         changed.add(cancel_workflow(tx, workflow_id, "auto-cancel", now_ms, message))
 

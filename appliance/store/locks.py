@@ -12,7 +12,7 @@ from appliance.store.database import Tx
 
 @dataclass(frozen=True)
 class Lock:
-    """A place in a queue. All projects of `org` share the queue of a `key`."""
+    """A place in a queue. All projects of `org` share the queue of a `key`; a stranger's pull request has its own ones."""
 
     job_id: JobId
     workflow_id: WorkflowId
@@ -28,11 +28,16 @@ _COLUMNS = "job_id, workflow_id, project_id, org, key, pipeline_number, is_held,
 
 
 def arrive(tx: Tx, job_id: JobId, key: str, now_ms: int) -> Lock:
-    """Put a lock job at the end of the queue of `key` in its project's organisation."""
+    """Put a lock job at the end of the queue of `key` in its project's organisation.
+
+    What a stranger's fork has pushed stands in no queue but its pull request's: there it would hold up what the project
+    deploys, or keep it from running at all, being newer. No organisation has a space in its name.
+    """
     tx.execute(
         f"INSERT INTO locks ({_COLUMNS})"
-        " SELECT jobs.id, jobs.workflow_id, jobs.project_id, projects.org, :key, pipelines.number, 0, :now FROM jobs"
-        " JOIN projects ON projects.id = jobs.project_id JOIN workflows ON workflows.id = jobs.workflow_id"
+        " SELECT jobs.id, jobs.workflow_id, jobs.project_id, CASE WHEN pipelines.is_trusted THEN projects.org"
+        " ELSE 'fork of ' || projects.id || ', ' || coalesce(pipelines.branch, '') END, :key, pipelines.number, 0, :now"
+        " FROM jobs JOIN projects ON projects.id = jobs.project_id JOIN workflows ON workflows.id = jobs.workflow_id"
         " JOIN pipelines ON pipelines.id = workflows.pipeline_id WHERE jobs.id = :id",
         {"id": job_id, "key": key, "now": now_ms},
     )

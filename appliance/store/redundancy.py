@@ -9,7 +9,8 @@ from appliance.store.database import Tx
 OLDER = (
     "SELECT workflows.id FROM workflows CROSS JOIN pipelines ON pipelines.id = workflows.pipeline_id"
     " WHERE workflows.stopped_at_ms IS NULL AND workflows.may_be_redundant = 1 AND pipelines.project_id = :project"
-    " AND pipelines.branch = :branch AND pipelines.number < :number ORDER BY workflows.created_at_ms"
+    " AND pipelines.branch = :branch AND pipelines.number < :number AND pipelines.is_trusted = :trusted"
+    " ORDER BY workflows.created_at_ms"
 )
 OPEN_SINCE = (
     "SELECT id FROM workflows WHERE stopped_at_ms IS NULL AND created_at_ms < :before ORDER BY created_at_ms LIMIT :most"
@@ -17,9 +18,12 @@ OPEN_SINCE = (
 ON_HOLD_SINCE = "SELECT id FROM jobs WHERE status = 'on_hold' AND queued_at_ms < :before ORDER BY queued_at_ms LIMIT :most"
 
 
-def older(tx: Tx, project_id: ProjectId, branch: str, number: int) -> list[WorkflowId]:
-    """What runs for pipelines of a branch before `number`, and began while the project cancels such workflows."""
-    rows = tx.execute(OLDER, {"project": project_id, "branch": branch, "number": number})
+def older(tx: Tx, project_id: ProjectId, branch: str, number: int, *, is_trusted: bool) -> list[WorkflowId]:
+    """What runs for pipelines of a branch before `number`, and began while the project cancels such workflows.
+
+    The project's own branch `pull/7` is not the pull request 7 of a stranger's fork, though both are called so.
+    """
+    rows = tx.execute(OLDER, {"project": project_id, "branch": branch, "number": number, "trusted": is_trusted})
     return [WorkflowId(row["id"]) for row in rows]
 
 

@@ -9,10 +9,10 @@ import pytest
 from appliance.engine import admission, moves, moves_setup, reruns, rights
 from appliance.errors import BadRequest, Conflict
 from appliance.language import plan as plans
-from appliance.model import JobStatus, NodeStatus, PipelineId, Project, User, UserId
-from appliance.store import contexts, continuations, jobs, people, pipelines, restrictions
+from appliance.model import JobStatus, NodeStatus, PipelineId, Project, ProjectFlags, User, UserId
+from appliance.store import contexts, continuations, jobs, people, pipelines, projects, restrictions
 from appliance.store.database import Tx
-from tests.engine.test_moves import NOW, finish, job, project, push, start, tx
+from tests.engine.test_moves import NOW, finish, job, project, push, start, statuses, tx
 
 __all__ = ["project", "tx"]
 
@@ -110,3 +110,38 @@ def test_no_context_is_restricted_by_a_name_that_anybody_writes_into_a_commit(na
     values = {f"pipeline.git.commit.{name}": "boss"}
     given = rights.Circumstances(project=project, actors=[None], values=values, has_ssh=False)
     assert rights.why_denied("deploy", [was_set_before], given)
+
+
+def in_group() -> list[plans.Job]:
+    lock = replace(job("lock", type=plans.JobType.LOCK), key="deploy")
+    unlock = replace(job("unlock", "deploy", type=plans.JobType.UNLOCK), key="deploy")
+    return [lock, job("deploy", "lock"), unlock]
+
+
+@pytest.mark.parametrize("first", ["the fork", "the project"])
+def test_a_fork_neither_holds_up_nor_outruns_what_the_project_deploys(tx: Tx, project: Project, first: str) -> None:
+    fork, own = (1, 2) if first == "the fork" else (2, 1)
+    # The project's is the older pipeline, but the last one to come to the lock.
+    begin(tx, project, draft(*in_group(), number=fork), branch="pull/7", is_fork=True)
+    begin(tx, project, draft(*in_group(), number=own), branch="main", is_fork=False)
+    assert statuses(tx, own)["deploy"] is JobStatus.NOT_RUNNING
+    assert statuses(tx, fork)["deploy"] is JobStatus.NOT_RUNNING
+
+
+def test_pull_requests_of_forks_keep_their_own_serial_groups(tx: Tx, project: Project) -> None:
+    for number, branch in ((1, "pull/7"), (2, "pull/7"), (3, "pull/8")):
+        begin(tx, project, draft(*in_group(), number=number), branch=branch, is_fork=True)
+    assert [statuses(tx, number)["lock"] for number in (1, 2, 3)] == [
+        JobStatus.SUCCESS,
+        JobStatus.QUEUED,
+        JobStatus.SUCCESS,
+    ]
+
+
+def test_a_fork_cancels_nothing_of_a_branch_that_is_called_like_its_pull_request(tx: Tx, project: Project) -> None:
+    projects.set_flags(tx, project.id, ProjectFlags(autocancel_builds=True))
+    begin(tx, project, draft(job("a")), branch="pull/7", is_fork=False)
+    begin(tx, project, draft(job("a"), number=2), branch="pull/7", is_fork=True)
+    begin(tx, project, draft(job("a"), number=3), branch="pull/7", is_fork=True)
+    found = [pipelines.workflows_of(tx, PipelineId(f"p{number}"))[0].canceled_by for number in (1, 2, 3)]
+    assert found == [None, "auto-cancel", None]

@@ -180,7 +180,7 @@ async def test_the_clock_ends_old_workflows_and_approvals_that_nobody_gives(tmp_
     [("OLDER", "workflows_open"), ("OPEN_SINCE", "workflows_open"), ("ON_HOLD_SINCE", "jobs_on_hold")],
 )
 def test_the_queries_use_their_index(tx: Tx, sql: str, index: str) -> None:
-    values = {"project": "p", "branch": "b", "number": 1, "before": 1, "most": 1}
+    values = {"project": "p", "branch": "b", "number": 1, "before": 1, "most": 1, "trusted": 1}
     rows = tx.execute(f"EXPLAIN QUERY PLAN {getattr(redundancy, sql)}", values)
     assert index in " ".join(row["detail"] for row in rows)
 
