@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -99,13 +100,14 @@ def _place(body: dict[str, Any], name: str) -> dict[str, Any] | None:
 
 def _ref(body: dict[str, Any]) -> tuple[str | None, str | None]:
     """Branch and tag, at most one of them."""
-    branch, tag = _text(body, "branch"), _text(body, "tag")
+    branch, tag = text_in(body, "branch"), text_in(body, "tag")
     if branch is not None and tag is not None:
         raise BadRequest("Give branch or tag, not both.")
     return branch, tag
 
 
-def _text(body: dict[str, Any], name: str) -> str | None:
+def text_in(body: Mapping[str, Any], name: str) -> str | None:
+    """The name of a branch or tag as a body has it; None when it does not."""
     value = body.get(name)
     if value is None:
         return None

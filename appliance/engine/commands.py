@@ -9,12 +9,13 @@ from typing import Any
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import continuation, flags, moves, moves_setup, reruns, rights
+from appliance.engine import continuation, flags, moves, moves_schedules, moves_setup, reruns, rights
 from appliance.errors import NotFound
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, PipelineId, ProjectFlags, ProjectId, Trigger, User, WorkflowId
-from appliance.store import jobs, pipelines
+from appliance.store import jobs, pipelines, schedules
 from appliance.store.database import Database, Tx
+from appliance.store.schedules import Schedule
 from appliance.store.usage import Series
 
 
@@ -144,6 +145,24 @@ class Commands:
         for one in canceled:
             self._ring(one)
         return found
+
+    async def create_schedule(self, project_id: ProjectId, wish: moves_schedules.Wish, user: User) -> Schedule:
+        """A schedule of the API, see `moves_schedules.create`. Raises BadRequest past their number."""
+        now_ms = self._clock.now_ms()
+        made = await self._db.write(lambda tx: moves_schedules.create(tx, project_id, wish, user, now_ms))
+        self._bell.ring("schedules")
+        return made
+
+    async def change_schedule(self, schedule_id: str, wish: moves_schedules.Wish, user: User) -> Schedule:
+        """Change what `wish` names. Raises NotFound, Refused."""
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves_schedules.change(tx, schedule_id, wish, user, now_ms))
+        self._bell.ring("schedules")
+        return changed
+
+    async def remove_schedule(self, schedule_id: str) -> None:
+        """Remove a schedule; what it has started goes on."""
+        await self._db.write(lambda tx: schedules.remove(tx, schedule_id))
 
     async def release_lock(self, job_id: JobId) -> None:
         """Let the next of a serial group begin while this one goes on. Raises NotFound, Conflict when it holds none."""

@@ -20,6 +20,7 @@ _SSH = "job.ssh.enabled"
 _CHOSEN = (
     *("pipeline.parameters.", "pipeline.trigger_parameters."),
     *("pipeline.git.commit.author_", "pipeline.git.commit.committer_"),
+    "pipeline.schedule.name",
 )
 
 

@@ -70,6 +70,7 @@ expression pipeline.git.base_revision              | ann      | does not hold
 expression pipeline.git.base_revision == "x"       | ann      | does not hold
 expression pipeline.git.tag starts-with "v"        | ann      | does not hold
 expression pipeline.schedule.id                    | ann      | does not hold
+expression not pipeline.schedule.name              | ann      | Unknown variable
 expression not job.ssh.enabled                     | ann      | yes
 expression job.ssh.enabled                         | ann      | does not hold
 expression pipeline.parameters.is_safe             | boss     | Unknown variable

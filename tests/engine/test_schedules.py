@@ -200,6 +200,7 @@ async def test_times_missed_in_a_downtime_are_one_late_run_that_says_so(night: N
         "scheduled for 2026-11-22 03:00 UTC, started at 2026-11-22 07:12 UTC: Rondo was"
     )
     assert "this one run stands for all the times that were missed" in event.occasion.lateness
+    assert len(await night.events()) == 1
     assert after.trigger_id is not None and after.result == ""
 
 

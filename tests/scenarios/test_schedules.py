@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp
+
 from appliance.app import running
 from appliance.clock import SystemClock
-from appliance.store import schedules
+from appliance.store import people, schedules
 from appliance.store.database import Tx
 from tests.whole import ON_THIS_HOST, Place, house, until
 
@@ -79,6 +81,37 @@ async def test_a_branch_has_the_schedules_of_its_own_config_until_it_is_deleted(
             return True if [one.branch for one in all_schedules(place)] == ["main"] else None
 
         await until(forgotten, 20)
+
+
+async def test_a_schedule_of_the_api_starts_the_workflows_of_its_branch_with_its_parameters(tmp_path: Path) -> None:
+    clock = MovedClock()
+    config = CONFIG.replace("jobs:", "parameters: {level: {type: integer, default: 1}}\njobs:", 1)
+    config = config.replace("on $CIRCLE_BRANCH", "at << pipeline.parameters.level >>")
+    async with house(tmp_path, ON_THIS_HOST, clock=clock) as (place, appliance):
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+        await place.ended(1)
+        body = {
+            "name": "often",
+            "timetable": {"per-hour": 60, "hours-of-day": list(range(24)), "days-of-month": list(range(1, 32))},
+            "attribution-actor": "current",
+            "parameters": {"branch": "main", "level": 3},
+        }
+        token = place.read(lambda tx: people.make_token(tx, people.by_name(tx, "tester").id, "api", clock.now_ms()))
+        async with aiohttp.ClientSession(appliance.web_url, headers={"Circle-Token": token}) as client:
+            async with client.post("/api/v2/project/circleci/acme/app/schedule", json=body) as answer:
+                assert answer.status == 201, await answer.text()
+                made = await answer.json()
+            (schedule,) = (one for one in all_schedules(place) if one.id == made["id"])
+            assert schedule.due_at_ms is not None
+            clock.move_to(schedule.due_at_ms - 500)
+            fired = await place.ended(2)
+            async with client.delete(f"/api/v2/schedule/{made['id']}") as answer:
+                assert answer.status == 200
+    assert fired.workflows == {"pushed": "success"}, "those with triggers of their own have no part in it"
+    assert "scheduled_pipeline and often at 3" in fired.logs["build"]
+    assert fired.pipeline.trigger.kind == "scheduled_pipeline" and fired.pipeline.trigger.actor == "tester"
+    assert fired.pipeline.values["pipeline.schedule.id"] == made["id"]
 
 
 async def test_what_a_downtime_has_missed_runs_once_after_it_and_the_pipeline_says_so(tmp_path: Path) -> None:
