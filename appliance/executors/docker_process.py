@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -15,9 +16,12 @@ from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.hijack import Hijack
 from appliance.executors.payload import expand_home
 
+log = logging.getLogger(__name__)
+
 COOKIE = "RONDO_PROCESS"
 INSPECT_EVERY_S = 0.02
 _LONGEST_HEAD_BYTES = 65536
+_KILL_S = 30.0  # its shell is the image's, which a job may have changed
 
 # Says its pid first: the engine tells only the pid on its own host. stderr joins stdout here, so order is certain.
 _WRAPPER = """\
@@ -150,12 +154,13 @@ class DockerProcess:
         return state
 
     async def kill(self) -> None:
+        if self._stream is not None:
+            # First of all: while nobody reads what an endless writer says, its death would not be seen.
+            self._stream.close()
         if self._pid is not None and (self._tty or not self._ended.is_set()):
             pid, self._pid = self._pid, None
             await _run_to_end(self._open_stream, self._container, [str(pid), f"{COOKIE}={self._cookie}"])
         self._ended.set()
-        if self._stream is not None:
-            self._stream.close()
 
 
 async def start_process(
@@ -201,7 +206,10 @@ async def _run_to_end(open_stream: OpenStream, container: DockerContainer, words
     except (aiodocker.DockerError, SandboxError):
         return
     try:
-        while any(await stream.read()):
-            pass
+        async with asyncio.timeout(_KILL_S):
+            while any(await stream.read()):
+                pass
+    except TimeoutError:
+        log.warning("a process in a container could not be ended", extra={"container": container.id})
     finally:
         stream.close()

@@ -145,9 +145,10 @@ class SupervisedSandbox(ABC):
         found = bytearray()
         try:
             async with asyncio.timeout(_FETCH_S):
-                while data := await process.read():
+                # The bound is kept here too: a job may have put a `head` of its own into its image.
+                while len(found) <= most_bytes and (data := await process.read()):
                     found += data
-                code = await process.wait()
+                code = 0 if len(found) > most_bytes else await process.wait()
         except TimeoutError:
             raise SandboxError(f"{name} in the sandbox could not be read in {_FETCH_S:g} seconds") from None
         finally:
