@@ -35,5 +35,9 @@ def caches_path(project: Project, prefix: str = "") -> str:
     return f"/projects/{quote(project.slug)}/caches" + (f"?prefix={quote(prefix, safe='')}" if prefix else "")
 
 
+def schedules_path(project: Project) -> str:
+    return f"{project_path(project)}/schedules"
+
+
 def artifacts_path(number: int, index: int, folder: str = "") -> str:
     return f"/jobs/{number}/artifacts?node={index}" + (f"&in={quote(folder, safe='')}" if folder else "")

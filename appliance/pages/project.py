@@ -9,7 +9,7 @@ from appliance.api.parts import parts_of
 from appliance.api.projects import repository_url, wanted_project
 from appliance.api.routes import SLUG, Policy, Route
 from appliance.model import Project, Vcs
-from appliance.pages.links import caches_path, pipelines_path, project_path, settings_path
+from appliance.pages.links import caches_path, pipelines_path, project_path, schedules_path, settings_path
 from appliance.pages.pipelines import Row
 from appliance.pages.render import page
 from appliance.store import overview, projects
@@ -55,6 +55,7 @@ async def show(request: web.Request) -> web.Response:
             "badge_path": f"/{project.slug}.svg",
             "pipelines_path": pipelines_path(project),
             "caches_path": caches_path(project),
+            "schedules_path": schedules_path(project),
             "settings_path": settings_path(project),
             "web": parts.addresses.web,
             "topics": f"project:{project.id}",

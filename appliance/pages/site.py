@@ -20,6 +20,7 @@ from appliance.pages import (
     project,
     project_keys,
     reruns,
+    schedules,
     settings,
     static,
 )
@@ -37,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
     *outputs.ROUTES,
     *project.ROUTES,
     *settings.ROUTES,
+    *schedules.ROUTES,
     *project_keys.ROUTES,
     *contexts.ROUTES,
     *static.ROUTES,
