@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,39 +207,54 @@ async def end_jobs_of_this_host(place: Place) -> None:
 class Served:
     """The appliance as a process of its own, to be killed and started again."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(
+        self,
+        place: Place,
+        more: Mapping[str, str] | None = None,
+        source: Path | None = None,
+        knows: Container[str] | None = None,
+    ) -> None:
+        """`more`: further environment variables. `source`: where the code lies, when it is not this one; then `knows`
+        are the settings that it has."""
         self.place = place
+        self._more = more or {}
+        self._knows = knows
+        self._source = source or Path(__file__).parent.parent
         self._process: asyncio.subprocess.Process | None = None
         self._log = place.data.parent / "served.log"
 
     async def start(self) -> None:
         """Returns when the doors are open."""
-        variables = {
-            f"RONDO_{name.upper().replace('.', '_')}": value if isinstance(value, str) else json.dumps(value)
-            for name, value in self.place.settings._values.items()
-            if value not in ("", (), {})
-        }
-        variables = {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in variables.items()}
-        noted = self.place.data / "web_url"
-        noted.unlink(missing_ok=True)
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "appliance",
-                "serve",
-                env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables},
-                cwd=Path(__file__).parent.parent,
-                stdout=log,
-                stderr=log,
-            )
-        process = self._process
+        await self.spawn()
+        process, noted = self._process, self.place.data / "web_url"
+        assert process is not None
 
         async def is_up() -> bool | None:
             assert process.returncode is None, self._log.read_text()
             return True if noted.exists() else None
 
         await until(is_up, 30)
+
+    async def spawn(self) -> None:
+        """Begin to start."""
+        variables = {
+            f"RONDO_{name.upper().replace('.', '_')}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in self.place.settings._values.items()
+            if value not in ("", (), {}) and (self._knows is None or name in self._knows)
+        }
+        variables = {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in variables.items()}
+        (self.place.data / "web_url").unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "appliance",
+                "serve",
+                env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables, **self._more},
+                cwd=self._source,
+                stdout=log,
+                stderr=log,
+            )
 
     async def kill(self) -> None:
         """SIGKILL: what a crash or the kernel does."""

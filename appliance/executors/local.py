@@ -242,7 +242,7 @@ class FifoTransport:
         self._on_close = on_close
         self._in = os.open(folder / "in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._out = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._aside = os.open(folder / "aside", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._aside = _open_aside(folder / "aside")
         self.hear: Callable[[bytes], None] = lambda aside: None
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -275,6 +275,16 @@ class FifoTransport:
             os.close(self._out)
             os.close(self._aside)
             self._on_close(self)
+
+
+def _open_aside(path: Path) -> int:
+    """To read what a supervisor says aside. One of before there was such a channel has no FIFO for it: it gets one.
+
+    Held open in both directions, as the supervisor does: a FIFO that nobody writes to would be at its end all the time.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _make_folder(folder: Path, cookie: str) -> None:
