@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check lint fix bench package example clean help
+.PHONY: install demo test check lint fix bench chaos package example clean help
 
 help:  ## Say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ fix: $(STAMP).dev  ## Format, and mend what a machine can
 
 bench: $(STAMP).dev  ## Every figure beside its floor; writes bench.json
 	@$(PY) -m tests.bench $(ARGS)
+
+chaos: $(STAMP).dev  ## Kill an appliance 200 times under jobs; nothing may be lost (ARGS="--kills N --seed S")
+	@$(PY) -m tests.chaos $(ARGS)
 
 package: $(STAMP).dev  ## A one-file executable in dist/
 	@$(PY) packaging/build.py
