@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from appliance.executors.base import DOCKER_SOCKET
 from appliance.language import plan as plans
@@ -44,7 +45,8 @@ def built_in(
         "CIRCLE_SHA1": trigger.revision,
         "CIRCLE_BUILD_NUM": str(job.number),
         "CIRCLE_PREVIOUS_BUILD_NUM": None if previous_number is None else str(previous_number),
-        "CIRCLE_BUILD_URL": f"{web_url}/jobs/{job.number}",
+        # Orbs take it to pieces: the host to ask, the kind of forge, the slug of the project.
+        "CIRCLE_BUILD_URL": f"{web_url}/{quote(project.slug)}/{job.number}",
         "CIRCLE_JOB": job.name,
         "CIRCLE_NODE_INDEX": str(index),
         "CIRCLE_NODE_TOTAL": str(plan.parallelism),

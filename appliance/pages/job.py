@@ -10,7 +10,7 @@ from aiohttp import web
 
 from appliance.api.artifacts import artifact_path
 from appliance.api.auth import user_of
-from appliance.api.jobs import executor_kind, numbered_job_for
+from appliance.api.jobs import executor_kind, job_of_project, numbered_job_for
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import NUMBER, Policy, Route
 from appliance.engine.classes import Classes
@@ -208,7 +208,21 @@ async def cancel(request: web.Request) -> web.Response:
     return back_to(job_path(number))
 
 
+async def by_project(request: web.Request) -> web.Response:
+    """Where `CIRCLE_BUILD_URL` leads: to the page of the job."""
+    user, slug, number = user_of(request), request.match_info["slug"], int(request.match_info["number"])
+
+    def check(tx: Tx) -> None:
+        job_of_project(tx, projects.find_for(tx, user, slug).id, number)
+
+    await parts_of(request).db.read(check)
+    return back_to(job_path(number))
+
+
+_PROJECT = "{slug:(?:gh|github|bb|bitbucket|circleci)/[^/%]+/[^/%]+}"
+
 ROUTES = (
+    Route("GET", f"/{_PROJECT}/{NUMBER}", by_project, Policy.GUEST),
     Route("GET", f"/jobs/{NUMBER}", show, Policy.GUEST),
     Route("POST", f"/jobs/{NUMBER}/cancel", cancel, Policy.FORM),
 )

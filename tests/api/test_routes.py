@@ -40,6 +40,7 @@ GUESTS = {
     "GET /pipelines/{slug}/{number}",
     "GET /pipelines/{slug}/{number}/config/{which}",
     "GET /jobs/{number}",
+    "GET /{slug}/{number}",
     "GET /jobs/{number}/{node}/{step}/log",
     "GET /output/job/{id}/artifacts/{node}/{path}",
     "GET /api/v2/project/{slug}",
