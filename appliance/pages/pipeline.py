@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,15 @@ from appliance.api.projects import wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
 from appliance.api.workflows import workflow_for
 from appliance.errors import Conflict, NotFound
-from appliance.model import JobId, Project, WorkflowId
+from appliance.model import JobId, JobStatus, Project, WorkflowId
 from appliance.pages.graph import Drawing, draw
 from appliance.pages.links import pipeline_path, pipelines_path, project_path
 from appliance.pages.pipelines import overall_status
 from appliance.pages.render import back_to, page
-from appliance.store import continuations, coverage, jobs, overview, pipelines, projects
+from appliance.store import continuations, coverage, jobs, locks, overview, pipelines, projects
 from appliance.store.coverage import Coverage
 from appliance.store.database import Tx
-from appliance.store.overview import Chip, Line
+from appliance.store.overview import Chip, JobChip, Line
 from appliance.store.pipelines import Pipeline
 
 _LONGEST_SHOWN = 200_000
@@ -42,6 +42,7 @@ class Drawn:
 
     chip: Chip
     drawing: Drawing
+    holding: frozenset[JobId]  # its locks that keep others of their serial group waiting
 
 
 async def show(request: web.Request) -> web.Response:
@@ -52,11 +53,18 @@ async def show(request: web.Request) -> web.Response:
         chips = overview.chips(tx, [line.id])[line.id]
         found = overview.job_chips(tx, [chip.id for chip in chips])
         covered = coverage.of_jobs(tx, [job.id for chip in chips for job in found[chip.id]])
-        drawn = [Drawn(chip, draw(found[chip.id])) for chip in chips]
+        drawn = [Drawn(chip, draw(found[chip.id]), _holding(tx, found[chip.id])) for chip in chips]
         return line, _texts(tx, pipelines.pipeline(tx, line.id)), drawn, covered
 
     line, texts, workflows, covered = await parts.db.read(read)
     return await page(request, "pipeline.html", {**_values(project, line, texts, workflows), "covered": covered})
+
+
+def _holding(tx: Tx, chips: Sequence[JobChip]) -> frozenset[JobId]:
+    """The lock jobs among `chips` that have their lock still: a job's success says only that it was given."""
+    given = [chip.id for chip in chips if chip.type == "lock" and chip.status is JobStatus.SUCCESS]
+    found = [locks.of_job(tx, job_id) for job_id in given]
+    return frozenset(lock.job_id for lock in found if lock is not None and lock.is_held)
 
 
 def _texts(tx: Tx, pipeline: Pipeline) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from appliance.language import plan as plans
 from appliance.model import NodeStatus, User
 from tests.web.world import World, approval, job, workflow
 
@@ -105,3 +106,20 @@ async def test_a_carried_over_job_says_so_and_leads_to_who_ran(
     await world.post_form(ada, f"/workflows/{built.workflow_id}/rerun-from-failed")
     page = await text_of(browser, "/pipelines/circleci/acme/app/1")
     assert page.count(f'href="/jobs/{built.number}"') == 2 and page.count("success, earlier") == 1
+
+
+async def test_only_who_has_a_serial_groups_lock_is_asked_to_release_it(
+    world: World, browser: aiohttp.ClientSession
+) -> None:
+    lock = plans.Job(name="deploy/lock", type=plans.JobType.LOCK, key="g")
+    deploy = job("deploy", "make", requires=["deploy/lock"])
+    unlock = plans.Job(name="deploy/unlock", type=plans.JobType.UNLOCK, key="g", requires=(plans.Require(job="deploy"),))
+    pipeline = await world.pipeline(
+        await world.project("acme/app"), workflow("w", lock, deploy, unlock, approval("hold", requires=["deploy"]))
+    )
+    held = await world.job_of(pipeline, "deploy/lock")
+    body = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert f"/locks/{held.id}/release" in body
+    await world.run(pipeline, "deploy")
+    body = await text_of(browser, "/pipelines/circleci/acme/app/1")
+    assert "Approve" in body and "/release" not in body
