@@ -108,7 +108,7 @@ JOB_CHIPS = (
 LAST_STATUS = (
     "SELECT workflows.status FROM pipelines JOIN workflows ON workflows.pipeline_id = pipelines.id"
     " WHERE pipelines.project_id = :project AND pipelines.branch = :branch AND workflows.stopped_at_ms IS NOT NULL"
-    " ORDER BY pipelines.created_at_ms DESC, workflows.created_at_ms DESC LIMIT 1"
+    " ORDER BY pipelines.created_at_ms DESC, workflows.created_at_ms DESC, workflows.status = 'success' LIMIT 1"
 )
 # One step into the index per branch, however many pipelines a branch has.
 BRANCHES = (
@@ -238,7 +238,7 @@ def _job_chip(row: sqlite3.Row) -> JobChip:
 
 
 def last_status(tx: Tx, project_id: ProjectId, branch: str) -> WorkflowStatus | None:
-    """How the newest finished workflow of a branch ended."""
+    """How the newest finished workflow of a branch ended; of those made at once, one that did not succeed speaks for all."""
     row = tx.execute(LAST_STATUS, {"project": project_id, "branch": branch}).fetchone()
     return None if row is None else WorkflowStatus(row["status"])
 

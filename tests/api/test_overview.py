@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.model import WorkflowStatus
+from appliance.model import NodeStatus, WorkflowStatus
 from appliance.store import overview
 from appliance.store.database import Tx
 from tests.web.world import World, job, workflow
@@ -65,3 +65,15 @@ async def test_the_last_status_is_the_newest_finished_workflows(world: World) ->
     await world.run(done, "build")
     await world.pipeline(project, workflow("ci", job("build")))  # still runs
     assert await world.db.read(lambda tx: overview.last_status(tx, project.id, "main")) is WorkflowStatus.SUCCESS
+
+
+async def test_of_workflows_made_at_once_a_failed_one_is_the_last_status(world: World) -> None:
+    project = await world.project("acme/app")
+    both = await world.pipeline(project, workflow("ci", job("bad")), workflow("extra", job("good")))
+    await world.run(both, "bad", NodeStatus.FAILED)
+    await world.run(both, "good")
+    assert await world.db.read(lambda tx: overview.last_status(tx, project.id, "main")) is WorkflowStatus.FAILED
+    both = await world.pipeline(project, workflow("extra", job("good")), workflow("ci", job("bad")))
+    await world.run(both, "good")
+    await world.run(both, "bad", NodeStatus.FAILED)
+    assert await world.db.read(lambda tx: overview.last_status(tx, project.id, "main")) is WorkflowStatus.FAILED
