@@ -100,7 +100,8 @@ class Walk:
         """Until an attempt may begin. A cancel of the job ends the pause like anything else."""
         assert isinstance(step, plans.Run)
         left_s = min((attempt.at_ms - self._shop.clock.now_ms()) / 1000, step.auto_rerun_delay_s)
-        when = f", in {math.ceil(left_s)} seconds" if left_s > 0 else ""
+        whole_s = max(math.ceil(left_s), 0)
+        when = f", in {whole_s} {'second' if whole_s == 1 else 'seconds'}" if whole_s else ""
         await step_log.say(f"Attempt {attempt.number} of {step.max_auto_reruns + 1}{when}\n")
         self.current = None  # nothing runs that a cancel would have to stop
         await asyncio.sleep(max(0.0, left_s))

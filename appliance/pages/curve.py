@@ -45,8 +45,8 @@ def seen(series: Series, node: Node, plan: plans.Job, classes: Classes, default_
     """The view of a curve that has at least one point."""
     gib = node.memory_bytes / GIB
     sentence = (
-        f"used {series.mean_cpus:.1f} of {node.cpus:g} CPUs on average, {series.most_cpus:.1f} at most; "
-        f"{_gib(series.most_memory_bytes)} of {gib:.4g} GiB"
+        f"used {series.mean_cpus:.1f} of {node.cpus:g} {'CPU' if node.cpus == 1 else 'CPUs'} on average,"
+        f" {series.most_cpus:.1f} at most; {_gib(series.most_memory_bytes)} of {gib:.4g} GiB"
     )
     name = plan.resource_class or default_class
     hint = _hint(series, node, name, classes, is_machine=isinstance(plan.executor, plans.Machine))
@@ -72,7 +72,7 @@ def _hint(series: Series, node: Node, name: str, classes: Classes, *, is_machine
     if series.lasted_s < _LEAST_S:
         return ""
     if series.mean_cpus >= _NEAR * node.cpus:
-        return f"Its CPUs were busy nearly all the time{advice}."
+        return f"Its {'CPU was' if node.cpus == 1 else 'CPUs were'} busy nearly all the time{advice}."
     if node.status is not NodeStatus.SUCCESS:
         return ""
     cpus, memory = series.most_cpus, int(series.most_memory_bytes * _SPARE)

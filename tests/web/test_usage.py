@@ -85,6 +85,18 @@ async def test_a_job_that_nobody_looked_at_says_nothing(world: World) -> None:
     assert "It used" not in body
 
 
+async def test_one_cpu_is_one(world: World) -> None:
+    user = await world.user("grace", sees_all=True)
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("w", job("build", "make")))
+    found = await world.job_of(pipeline, "build")
+    await world.start(found.id, cpus=1)
+    await world.db.write(lambda tx: usage.keep(tx, found.id, 0, series(0.6, 1.0), 1))
+    await world.finish(found.id)
+    _, body = await world.ask(user, "GET", f"/jobs/{found.number}")
+    assert "of 1 CPU on average" in body
+    assert "1 CPU · 4" in body
+
+
 async def test_a_running_job_shows_what_its_runner_knows(world: World) -> None:
     user = await world.user("grace", sees_all=True)
     pipeline = await world.pipeline(await world.project("acme/app"), workflow("w", job("build", "make")))

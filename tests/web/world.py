@@ -160,7 +160,7 @@ class World:
         found = await self.db.read(lambda tx: jobs.of_pipeline(tx, pipeline_id))
         return next(job for job in found if job.name == name)
 
-    async def start(self, job_id: JobId, index: int = 0) -> None:
+    async def start(self, job_id: JobId, index: int = 0, cpus: float = 2) -> None:
         """What the scheduler does when it takes a node."""
         now_ms = self.clock.now_ms()
 
@@ -172,7 +172,7 @@ class World:
                     index=index,
                     plan=jobs.plan_of(tx, job_id),
                     executor="docker",
-                    cpus=2,
+                    cpus=cpus,
                     memory_bytes=4 << 30,
                 ),
                 now_ms,
