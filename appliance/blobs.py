@@ -188,9 +188,9 @@ class Blobs:
         path.unlink(missing_ok=True)
         path.with_name(path.name + _NEW).unlink(missing_ok=True)
 
-    def ids(self, kind: str) -> Iterator[str]:
-        """The ids of every blob of a kind, half-written ones of dead writers included."""
-        for folder in (self.root / kind).glob("??"):
+    def ids(self, kind: str, first: str = "?") -> Iterator[str]:
+        """The ids of every blob of a kind, or of those that begin with a letter; half-written ones of dead writers too."""
+        for folder in (self.root / kind).glob(f"{first}?"):
             yield from (path.name.removesuffix(_NEW) for path in folder.iterdir())
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
@@ -12,7 +13,7 @@ from appliance.engine.retention import Retention
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
 from appliance.store import artifacts, caches, coverage, docker_layers, jobs, people, results, workspaces
-from appliance.store.database import Database
+from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,9 @@ _DAY_MS = 86_400_000
 _LAYERS_LAST_MS = 15 * _DAY_MS  # spec 2.2
 _ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
 _RESULTS_LAST_MS = 60 * _DAY_MS
-_ROWS = {Blobs.CACHES: caches.all_ids, Blobs.LAYERS: workspaces.all_ids, Blobs.ARTIFACTS: artifacts.all_ids}
+_AT_ONCE = 500  # rows removed in one transaction: others wait for the writer meanwhile
+_ROUNDS = 100  # of one sweep; the next one goes on
+_IDS = {Blobs.CACHES: caches.ids, Blobs.LAYERS: workspaces.ids, Blobs.ARTIFACTS: artifacts.ids}
 
 
 class Janitor:
@@ -64,11 +67,10 @@ class Janitor:
         now_ms = self._clock.now_ms()
         await self._db.write(lambda tx: people.drop_expired(tx, now_ms))
         await self._sweep_caches(now_ms)
-        layers = await self._db.write(lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS))
-        self._drop(Blobs.LAYERS, layers)
-        old = await self._db.write(lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS))
-        old += await self._db.write(lambda tx: artifacts.forget_over(tx, self._artifact_quota))
-        self._drop(Blobs.ARTIFACTS, old)
+        await self._forget(Blobs.LAYERS, lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS, _AT_ONCE))
+        await self._forget(Blobs.ARTIFACTS, lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS, _AT_ONCE))
+        over = await self._db.read(lambda tx: artifacts.over(tx, self._artifact_quota))
+        await self._forget_these(Blobs.ARTIFACTS, artifacts.forget, over)
         await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._db.write(lambda tx: coverage.forget_files_older(tx, now_ms - _RESULTS_LAST_MS))
         if self._retention is not None:
@@ -84,8 +86,10 @@ class Janitor:
 
         Where the disk is nearly full and there are no caches left, the oldest logs follow them.
         """
-        gone = await self._db.write(lambda tx: caches.evict(tx, self._cache_quota, now_ms))
+        gone = await self._db.write(lambda tx: caches.forget_expired(tx, now_ms))
         self._drop(Blobs.CACHES, gone)
+        over = await self._db.read(lambda tx: caches.over(tx, self._cache_quota))
+        gone += await self._forget_these(Blobs.CACHES, caches.forget, over)
         while self._free() < self._disk_floor:
             more = await self._db.write(caches.forget_least_used)
             if not more:
@@ -97,17 +101,37 @@ class Janitor:
         if gone:
             log.info("caches were thrown out", extra={"count": len(gone)})
 
+    async def _forget(self, kind: str, forget_some: Callable[[Tx], list[str]]) -> None:
+        """Forget some until there are no more; rows first, then blobs."""
+        for _ in range(_ROUNDS):
+            gone = await self._db.write(forget_some)
+            self._drop(kind, gone)
+            if len(gone) < _AT_ONCE:
+                return
+
+    async def _forget_these(self, kind: str, forget: Callable[[Tx, Sequence[str]], list[str]], ids: list[str]) -> list[str]:
+        """Those that were still there."""
+        gone: list[str] = []
+        for at in range(0, len(ids), _AT_ONCE):
+            some = await self._db.write(lambda tx: forget(tx, ids[at : at + _AT_ONCE]))  # noqa: B023 - awaited at once
+            self._drop(kind, some)
+            gone += some
+        return gone
+
     def _drop(self, kind: str, blob_ids: Iterable[str]) -> None:
         for blob_id in blob_ids:
             self._blobs.drop(kind, blob_id)
 
     async def _drop_strangers(self) -> None:
         """Blobs without a row, as a killed saver leaves them; not those that somebody has in hand. One whose row came
-        between the two looks seems strange once, so only what was so at the last look too is removed."""
+        between the two looks seems strange once, so only what was so at the last look too is removed.
+
+        A part of them at a time: the ids of a million artifacts are 100 MB.
+        """
         strangers: set[tuple[str, str]] = set()
-        for kind, all_ids in _ROWS.items():
-            known = await self._db.read(all_ids)
-            names = await asyncio.to_thread(lambda kind: set(self._blobs.ids(kind)), kind)
+        for kind, first in itertools.product(_IDS, "0123456789abcdef"):
+            known = await self._db.read(lambda tx: _IDS[kind](tx, first))  # noqa: B023 - awaited at once
+            names = await asyncio.to_thread(lambda kind, first: set(self._blobs.ids(kind, first)), kind, first)
             strangers |= {(kind, name) for name in names - known if not self._blobs.is_in_hand(name)}
         for kind, name in strangers & self._strangers:
             self._blobs.drop(kind, name)

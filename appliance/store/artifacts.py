@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -165,31 +166,46 @@ def _artifact(row: sqlite3.Row) -> Artifact:
     )
 
 
-def forget_older(tx: Tx, before_ms: int) -> list[str]:
-    """Forget artifacts made before a time; their ids."""
-    rows = tx.execute("DELETE FROM artifacts WHERE created_at_ms < :before RETURNING id", {"before": before_ms}).fetchall()
+def forget_older(tx: Tx, before_ms: int, limit: int) -> list[str]:
+    """Forget artifacts made before a time, the oldest first, at most `limit`; their ids."""
+    rows = tx.execute(
+        "DELETE FROM artifacts WHERE id IN"
+        " (SELECT id FROM artifacts WHERE created_at_ms < :before ORDER BY created_at_ms LIMIT :limit) RETURNING id",
+        {"before": before_ms, "limit": limit},
+    ).fetchall()
     return [row["id"] for row in rows]
 
 
-def forget_over(tx: Tx, quota_bytes: int) -> list[str]:
-    """Forget of each project the oldest artifacts over its quota, none of a job that still runs; their ids."""
+def over(tx: Tx, quota_bytes: int) -> list[str]:
+    """Of each project the oldest artifacts over its quota, none of a job that still runs.
+
+    This looks at every row there is: for a reader, so that nobody waits for it. `forget` them then.
+    """
     rows = tx.execute(
         "SELECT project_id FROM artifacts WHERE project_id IS NOT NULL GROUP BY project_id HAVING sum(size_bytes) > :quota",
         {"quota": quota_bytes},
     ).fetchall()
-    gone: list[str] = []
+    found: list[str] = []
     for row in rows:
-        gone += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes}).fetchall()]
-    return gone
+        found += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes})]
+    return found
 
 
 _OVER = (
-    "DELETE FROM artifacts WHERE id IN (SELECT id FROM (SELECT id, job_id,"
-    " sum(size_bytes) OVER (ORDER BY created_at_ms DESC, id) AS total"
+    "SELECT id FROM (SELECT id, job_id, sum(size_bytes) OVER (ORDER BY created_at_ms DESC, id) AS total"
     " FROM artifacts WHERE project_id = :project) AS each WHERE total > :quota"
-    " AND (SELECT stopped_at_ms FROM jobs WHERE jobs.id = each.job_id) IS NOT NULL) RETURNING id"
+    " AND (SELECT stopped_at_ms FROM jobs WHERE jobs.id = each.job_id) IS NOT NULL"
 )
 
 
-def all_ids(tx: Tx) -> set[str]:
-    return {row["id"] for row in tx.execute("SELECT id FROM artifacts")}
+def forget(tx: Tx, ids: Sequence[str]) -> list[str]:
+    """Forget these; the ids of those that were there."""
+    rows = tx.execute(
+        "DELETE FROM artifacts WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING id", {"ids": json.dumps(ids)}
+    ).fetchall()
+    return [row["id"] for row in rows]
+
+
+def ids(tx: Tx, prefix: str) -> set[str]:
+    """All ids that begin so."""
+    return {row["id"] for row in tx.execute("SELECT id FROM artifacts WHERE id >= :id AND id < :id || '~'", {"id": prefix})}

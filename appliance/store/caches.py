@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -118,15 +119,38 @@ def remove_prefix(tx: Tx, project_id: ProjectId, prefix: str) -> list[str]:
     return [row["id"] for row in rows.fetchall()]
 
 
-def evict(tx: Tx, quota_bytes: int, now_ms: int) -> list[str]:
-    """Forget what has expired, and of each project the least recently used over its quota; the ids that went."""
-    gone = tx.execute("DELETE FROM caches WHERE expires_at_ms <= :now RETURNING id", {"now": now_ms}).fetchall()
-    gone += tx.execute(
-        "DELETE FROM caches WHERE id IN (SELECT id FROM (SELECT id, sum(size_bytes) OVER (PARTITION BY project_id"
-        " ORDER BY used_at_ms DESC, created_at_ms DESC, id) AS total FROM caches) WHERE total > :quota) RETURNING id",
-        {"quota": quota_bytes},
+def forget_expired(tx: Tx, now_ms: int) -> list[str]:
+    """Forget what has expired; the ids that went."""
+    rows = tx.execute("DELETE FROM caches WHERE expires_at_ms <= :now RETURNING id", {"now": now_ms}).fetchall()
+    return [row["id"] for row in rows]
+
+
+def over(tx: Tx, quota_bytes: int) -> list[str]:
+    """Of each project the least recently used caches over its quota.
+
+    This looks at every row there is: for a reader, so that nobody waits for it. `forget` them then.
+    """
+    rows = tx.execute(
+        "SELECT project_id FROM caches GROUP BY project_id HAVING sum(size_bytes) > :quota", {"quota": quota_bytes}
     ).fetchall()
-    return [row["id"] for row in gone]
+    found: list[str] = []
+    for row in rows:
+        found += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes})]
+    return found
+
+
+_OVER = (
+    "SELECT id FROM (SELECT id, sum(size_bytes) OVER (ORDER BY used_at_ms DESC, created_at_ms DESC, id) AS total"
+    " FROM caches WHERE project_id = :project) WHERE total > :quota"
+)
+
+
+def forget(tx: Tx, ids: Sequence[str]) -> list[str]:
+    """Forget these; the ids of those that were there."""
+    rows = tx.execute(
+        "DELETE FROM caches WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING id", {"ids": json.dumps(ids)}
+    ).fetchall()
+    return [row["id"] for row in rows]
 
 
 def forget_least_used(tx: Tx) -> list[str]:
@@ -135,5 +159,6 @@ def forget_least_used(tx: Tx) -> list[str]:
     return [row["id"] for row in tx.execute(sql).fetchall()]
 
 
-def all_ids(tx: Tx) -> set[str]:
-    return {row["id"] for row in tx.execute("SELECT id FROM caches")}
+def ids(tx: Tx, prefix: str) -> set[str]:
+    """All ids that begin so."""
+    return {row["id"] for row in tx.execute("SELECT id FROM caches WHERE id >= :id AND id < :id || '~'", {"id": prefix})}

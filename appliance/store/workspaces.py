@@ -57,15 +57,20 @@ def _layer(row: sqlite3.Row) -> Layer:
     )
 
 
-def forget_older(tx: Tx, before_ms: int) -> list[str]:
-    """Forget layers made before a time, but of workspaces that a workflow works in which has not ended; their ids."""
+def forget_older(tx: Tx, before_ms: int, limit: int) -> list[str]:
+    """Forget layers made before a time, the oldest first, at most `limit`; their ids.
+
+    Not those of workspaces that a workflow works in which has not ended.
+    """
     rows = tx.execute(
-        "DELETE FROM layers WHERE created_at_ms < :before AND workspace_id NOT IN"
-        " (SELECT workspace_id FROM workflows WHERE stopped_at_ms IS NULL) RETURNING id",
-        {"before": before_ms},
+        "DELETE FROM layers WHERE id IN (SELECT id FROM layers WHERE created_at_ms < :before AND workspace_id NOT IN"
+        " (SELECT workspace_id FROM workflows WHERE stopped_at_ms IS NULL) ORDER BY created_at_ms LIMIT :limit)"
+        " RETURNING id",
+        {"before": before_ms, "limit": limit},
     ).fetchall()
     return [row["id"] for row in rows]
 
 
-def all_ids(tx: Tx) -> set[str]:
-    return {row["id"] for row in tx.execute("SELECT id FROM layers")}
+def ids(tx: Tx, prefix: str) -> set[str]:
+    """All ids that begin so."""
+    return {row["id"] for row in tx.execute("SELECT id FROM layers WHERE id >= :id AND id < :id || '~'", {"id": prefix})}

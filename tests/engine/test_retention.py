@@ -138,7 +138,7 @@ async def test_the_layers_of_a_workflow_that_goes_on_stay(world: World) -> None:
             created_at_ms=1,
         )
         await world.db.write(lambda tx: workspaces.add(tx, layer))  # noqa: B023
-    gone = await world.db.write(lambda tx: workspaces.forget_older(tx, 2))
+    gone = await world.db.write(lambda tx: workspaces.forget_older(tx, 2, 9))
     assert gone == [f"{1:032x}"]
 
 
@@ -146,7 +146,7 @@ async def test_letters_and_events_that_started_nothing_go(world: World) -> None:
     def fill(tx: Tx) -> None:
         tx.execute(
             "INSERT INTO outbox (kind, body, due_at_ms, state, created_at_ms)"
-            " VALUES ('x', '', 1, 'sent', 1), ('x', '', 1, 'due', 1), ('x', '', 1, 'dead', 1)"
+            " VALUES ('x', '{}', 1, 'sent', 1), ('x', '{}', 1, 'due', 1), ('x', '{}', 1, 'dead', 1)"
         )
 
     await world.db.write(fill)
