@@ -15,7 +15,7 @@ from appliance.api.wire import page_mark, page_token
 from appliance.model import PipelineId, Project
 from appliance.pages.links import pipeline_path, pipelines_path
 from appliance.pages.render import page
-from appliance.store import overview
+from appliance.store import overview, projects
 from appliance.store.database import Tx
 from appliance.store.overview import Chip, Line, Mark
 
@@ -66,14 +66,13 @@ def overall_status(state: str, workflows: Sequence[Chip]) -> str:
 async def everything(request: web.Request) -> web.Response:
     parts, user, after = parts_of(request), user_of(request), page_mark(request, "after")
 
-    def read(tx: Tx) -> tuple[list[Row], dict[str, Project]]:
+    def read(tx: Tx) -> tuple[list[Row], list[Project]]:
         lines, seen = overview.lines_for(tx, user, after=after, limit=_ROWS + 1)
         chips = overview.chips(tx, [line.id for line in lines])
-        rows = [Row(line, seen[line.project_id], chips[line.id]) for line in lines if line.project_id in seen]
-        return rows, {project.slug: project for project in seen.values()}
+        return [Row(line, seen[line.project_id], chips[line.id]) for line in lines], projects.all_of(tx, user, limit=1)
 
-    rows, seen = await parts.db.read(read)
-    return await _list(request, rows, project=None, branch=None, topics="mine", projects=list(seen.values()))
+    rows, some = await parts.db.read(read)
+    return await _list(request, rows, project=None, branch=None, topics="mine", projects=some)
 
 
 async def of_project(request: web.Request) -> web.Response:

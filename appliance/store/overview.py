@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,7 @@ class JobChip:
     stopped_at_ms: int | None
 
 
+_END = Mark(1 << 62, 1 << 62)
 _LINE = "id, project_id, number, state, event, problems, created_at_ms, updated_at_ms, rowid AS row"
 _AFTER = " AND created_at_ms <= :at AND (created_at_ms < :at OR rowid < :row)"
 _NEWEST = " ORDER BY created_at_ms DESC, rowid DESC LIMIT :limit"
@@ -94,6 +96,8 @@ _NEWEST = " ORDER BY created_at_ms DESC, rowid DESC LIMIT :limit"
 OF_ALL = f"SELECT {_LINE} FROM pipelines WHERE 1{_AFTER}{_NEWEST}"
 OF_PROJECT = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project{_AFTER}{_NEWEST}"
 OF_BRANCH = f"SELECT {_LINE} FROM pipelines WHERE project_id = :project AND branch = :branch{_AFTER}{_NEWEST}"
+MARKS = f"SELECT created_at_ms, rowid AS row FROM pipelines WHERE project_id = :project{_AFTER}{_NEWEST}"
+OF_ROW = f"SELECT {_LINE} FROM pipelines WHERE rowid = :row"
 CHIPS = (
     "SELECT id, pipeline_id, name, status, is_setup, rerun, auto_rerun_number, started_by, created_at_ms, stopped_at_ms"
     " FROM workflows"
@@ -131,16 +135,25 @@ def lines(
     """The newest pipelines, newest first: of every project (None), or merged from some projects."""
     if project_ids is None:
         return _lines(tx, OF_ALL, {}, after, limit)
-    found: list[Line] = []
+    if len(project_ids) == 1:
+        values = {"project": project_ids[0], "branch": branch}
+        return _lines(tx, OF_PROJECT if branch is None else OF_BRANCH, values, after, limit)
+    return _merged(tx, project_ids, after, limit)
+
+
+def _merged(tx: Tx, project_ids: Sequence[ProjectId], after: Mark | None, limit: int) -> list[Line]:
+    """Where each project's newest stand, first; only what is shown in the end is read."""
+    after = after or _END
+    marks: list[tuple[int, int]] = []
     for project_id in project_ids:
-        sql = OF_PROJECT if branch is None else OF_BRANCH
-        found += _lines(tx, sql, {"project": project_id, "branch": branch}, after, limit)
-    found.sort(key=lambda line: (line.mark.created_at_ms, line.mark.row), reverse=True)
-    return found[:limit]
+        values = {"project": project_id, "at": after.created_at_ms, "row": after.row, "limit": limit}
+        marks += ((row["created_at_ms"], row["row"]) for row in tx.execute(MARKS, values))
+    rows = [tx.execute(OF_ROW, {"row": row}).fetchone() for _, row in heapq.nlargest(limit, marks)]
+    return [_line(row) for row in rows]
 
 
 def _lines(tx: Tx, sql: str, values: Mapping[str, object], after: Mark | None, limit: int) -> list[Line]:
-    after = after or Mark(1 << 62, 1 << 62)
+    after = after or _END
     rows = tx.execute(sql, {**values, "at": after.created_at_ms, "row": after.row, "limit": limit})
     return [_line(row) for row in rows]
 
@@ -162,12 +175,10 @@ def _line(row: sqlite3.Row) -> Line:
 def lines_for(
     tx: Tx, user: User, *, org: str | None = None, after: Mark | None = None, limit: int = 30
 ) -> tuple[list[Line], dict[ProjectId, Project]]:
-    """The newest pipelines that `user` may see, with their projects."""
-    seen = {project.id: project for project in projects.all_of(tx, user)}
-    if org is not None:
-        seen = {key: project for key, project in seen.items() if project.org.lower() == org.lower()}
+    """The newest pipelines that `user` may see, with their projects and no others: there may be thousands."""
     sees_all = (user.is_admin or user.sees_all_projects) and org is None
-    return lines(tx, None if sees_all else list(seen), after=after, limit=limit), seen
+    found = lines(tx, None if sees_all else projects.ids_of(tx, user, org), after=after, limit=limit)
+    return found, {project_id: projects.by_id(tx, project_id) for project_id in {line.project_id for line in found}}
 
 
 def line(tx: Tx, pipeline_id: PipelineId) -> Line:

@@ -78,17 +78,34 @@ def find(tx: Tx, slug: str) -> Project:
     return _project(row)
 
 
-def all_of(tx: Tx, user: User | None = None) -> list[Project]:
-    """Every project, or those `user` may see, by name."""
+def all_of(tx: Tx, user: User | None = None, limit: int = -1) -> list[Project]:
+    """Every project, or those `user` may see, by name; the first `limit` of them."""
     if user is None or user.is_admin or user.sees_all_projects:
-        rows = tx.execute("SELECT * FROM projects ORDER BY org, repo")
+        rows = tx.execute(
+            "SELECT * FROM projects ORDER BY org COLLATE NOCASE, repo COLLATE NOCASE LIMIT :limit", {"limit": limit}
+        )
     else:
         rows = tx.execute(
             "SELECT projects.* FROM projects JOIN members ON members.project_id = projects.id"
-            " WHERE members.user_id = :user ORDER BY org, repo",
-            {"user": user.id},
+            " WHERE members.user_id = :user ORDER BY org COLLATE NOCASE, repo COLLATE NOCASE LIMIT :limit",
+            {"user": user.id, "limit": limit},
         )
     return [_project(row) for row in rows]
+
+
+def ids_of(tx: Tx, user: User, org: str | None = None) -> list[ProjectId]:
+    """The projects that `user` may see, of all organizations or of one."""
+    sees_all = user.is_admin or user.sees_all_projects
+    if org is None:
+        sql = "SELECT id FROM projects" if sees_all else "SELECT project_id AS id FROM members WHERE user_id = :user"
+    elif sees_all:
+        sql = "SELECT id FROM projects WHERE org = :org COLLATE NOCASE"
+    else:
+        sql = (
+            "SELECT projects.id FROM members JOIN projects ON projects.id = members.project_id"
+            " WHERE members.user_id = :user AND projects.org = :org COLLATE NOCASE"
+        )
+    return [ProjectId(row["id"]) for row in tx.execute(sql, {"user": user.id, "org": org})]
 
 
 def may_enter(tx: Tx, user: User, project_id: ProjectId) -> bool:
