@@ -10,9 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import data, graph, language, logs, memory, push, report, scale, steps, throughput
+from tests.bench import data, graph, language, logs, memory, million, push, report, scale, steps, throughput
 from tests.bench.world import Bench
 from tests.engine_fixture import EngineUnavailable, running_engine
+
+
+async def _scale(bench: Bench) -> list[report.Figure]:
+    return [*await scale.measure(bench), *await million.measure(bench)]
+
 
 MEASUREMENTS: Mapping[str, Callable[[Bench], Awaitable[list[report.Figure]]]] = {
     "push": push.measure,
@@ -23,7 +28,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Awaitable[list[report.Figure]]]] = 
     "memory": memory.measure,
     "language": language.measure,
     "data": data.measure,
-    "scale": scale.measure,
+    "scale": _scale,
 }
 
 
