@@ -162,5 +162,7 @@ async def test_garbage_in_place_of_questions_is_left_out_and_bounded(real_world:
             async for question in questions:
                 heard.append((question.id, question.text))
     assert heard[0] == ("q0", "text") and len(heard) <= 64
-    assert heard == [(f"q{i}", "text") for i in range(len(heard))]
+    # Which of the rest are heard depends on when somebody listens; each comes once, in its turn, as it was asked.
+    numbers = [int(name.removeprefix("q")) for name, _ in heard]
+    assert numbers == sorted(set(numbers)) and {text for _, text in heard} == {"text"}
     assert await finish(sandbox, Command(id="2", script="echo more")) == (b"more\n", Exit(0))

@@ -103,7 +103,7 @@ async def test_approving_and_cancelling_by_button(visitor: Visitor) -> None:
     await expect(page.locator(".head .pill")).to_have_text("canceled")
     await page.get_by_role("link", name="#1", exact=True).click()
     await page.get_by_role("button", name="Cancel workflow").click()
-    await expect(page.get_by_role("button")).to_have_text(["Log out"])
+    await expect(page.get_by_role("button")).to_have_text(["Log out", "Rerun from failed", "Rerun all"])
     assert (await world.job_of(pipeline, "other")).status is JobStatus.CANCELED
 
 
