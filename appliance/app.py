@@ -344,21 +344,28 @@ def _ssh_name(settings: Settings, web_url: str) -> str:
 @asynccontextmanager
 async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[Mapping[str, Executor]]:
     found: dict[str, Executor] = {}
+    warm: DockerExecutor | None = None
     if settings.is_on("docker.enabled"):
         options = DockerOptions(
             network_mtu=settings.integer("docker.mtu") or None,
             processes=settings.integer("docker.processes"),
+            warm=settings.integer("docker.warm"),
             primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
             shared_socket=_docker_url(settings).removeprefix("unix://"),
             private_first_uid=settings.integer("remote_docker.first_uid"),
             private_arguments=settings.items("remote_docker.options"),
             private_layers_bytes=settings.integer("remote_docker.layers_limit"),
         )
-        found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
+        found["docker"] = docker = DockerExecutor(instance, _docker_url(settings), options=options)
+        warm = docker if options.warm else None
     if settings.is_on("local.enabled"):
         found["local"] = LocalExecutor(instance, data / "sandboxes")
     try:
-        yield found
+        async with asyncio.TaskGroup() as group:
+            warming = group.create_task(warm.keep_warm()) if warm is not None else None
+            yield found
+            if warming is not None:
+                warming.cancel()
     finally:
         for executor in found.values():
             await executor.close()

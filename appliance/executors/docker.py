@@ -1,7 +1,7 @@
 """Sandboxes on a Docker engine (or Podman's compatible socket): a primary container with the supervisor, and services.
 
-A sandbox has no state outside the engine: everything carries the labels of its instance and node, so `ref` is the
-node's name and a restarted appliance finds, re-attaches or removes by labels alone.
+A sandbox has no state outside the engine: everything carries the label of its instance and the name of its node, which
+is the `ref`; so a restarted appliance finds, re-attaches or removes by these alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 import aiodocker
 import aiohttp
@@ -22,18 +21,20 @@ from aiodocker.containers import DockerContainer
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
+from appliance.executors.docker_engine import AttachTransport, Engine, attach
 from appliance.executors.docker_errors import speaking_plainly
 from appliance.executors.docker_images import have_image
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
     INSTANCE_LABEL,
-    NODE_LABEL,
     DockerOptions,
     Image,
     Room,
     container_name,
     limits,
+    name_pattern,
     network_config,
+    node_of,
     primary_config,
     service_config,
 )
@@ -42,7 +43,7 @@ from appliance.executors.docker_process import start_process
 from appliance.executors.docker_requests import to_the_end
 from appliance.executors.docker_service import DockerService
 from appliance.executors.docker_usage import Gauge
-from appliance.executors.hijack import Hijack, open_hijack
+from appliance.executors.docker_warm import WarmPool, recipe_of
 from appliance.executors.supervised import Pace, SupervisedSandbox, opening
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 0.2
-STDERR_KEPT_BYTES = 2000
 FIND_STATE = """\
 for r_dir in /tmp /var/tmp /dev/shm "$HOME"; do r_dir=$r_dir/.rondo; [ -r "$r_dir/bash_env" ] && break; done"""
 
@@ -70,10 +70,11 @@ class DockerExecutor:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._instance = instance
-        self._engine = _Engine(url, tls)
+        self._engine = Engine(url, tls)
         self._options = options or DockerOptions()
         self._pace = pace or Pace()
         self._private = PrivateEngines(self._engine.docker, instance, self._options)
+        self._pool = WarmPool(self._engine, instance, self._options)
         self._network_lock = asyncio.Lock()
         self._network: str | None = None
         self._room: Room | None = None
@@ -82,7 +83,7 @@ class DockerExecutor:
         if not spec.containers:
             raise ImageError("a docker job needs at least one image")
         try:
-            async with speaking_plainly("start the containers"):
+            async with speaking_plainly("start the containers"), self._pool.resting():
                 return await self._open(spec, progress)
         except BaseException:
             await self._undo(spec.node)
@@ -109,10 +110,18 @@ class DockerExecutor:
         room = await self._get_room()
         text = shim.supervisor()
         config = primary_config(self._instance, spec, image, room, network, self._options, text)
+        recipe = recipe_of(config, spec, image)
+        if recipe is not None:
+            name = container_name(self._instance, spec.node, 0)
+            warm = await self._pool.take(recipe, name, limits(spec.cpus, spec.memory_bytes, room, self._options))
+            if warm is not None:
+                return warm
         primary = await self._create(spec, 0, config)
         transport = AttachTransport(await self._engine.attach(primary.id))
         await self._start(primary, spec, 0)
         await transport.send(opening())
+        if recipe is not None:
+            self._pool.note(recipe)
         return primary, transport
 
     async def _images(self, spec: SandboxSpec, progress: Progress) -> list[Image]:
@@ -218,7 +227,17 @@ class DockerExecutor:
     async def list(self) -> list[str]:
         async with speaking_plainly("list containers"):
             found = await self._containers()
-        return sorted({container["Labels"][NODE_LABEL] for container in found})
+        nodes = {node_of(self._instance, container["Names"]) for container in found}
+        return sorted(node for node in nodes if node is not None and not self._pool.holds(node))
+
+    @property
+    def warm(self) -> int:
+        """How many containers wait for a job."""
+        return self._pool.ready
+
+    async def keep_warm(self) -> None:
+        """Make containers ahead (`DockerOptions.warm`). Ends only by being cancelled; `close` removes what it made."""
+        await self._pool.run()
 
     async def remove(self, ref: str) -> None:
         async with speaking_plainly(f"remove the containers of node {ref}"):
@@ -243,8 +262,9 @@ class DockerExecutor:
             await self._private.remove_layers(name)
 
     async def _containers(self, node: str | None = None) -> Sequence[DockerContainer]:
-        labels = [f"{INSTANCE_LABEL}={self._instance}", f"{NODE_LABEL}={node}" if node else NODE_LABEL]
-        return await self._engine.docker.containers.list(all=1, filters=json.dumps({"label": labels}))
+        """By name: one that was made ahead carries no node's label, and labels cannot be changed."""
+        filters = {"label": [f"{INSTANCE_LABEL}={self._instance}"], "name": [name_pattern(self._instance, node)]}
+        return await self._engine.docker.containers.list(all=1, filters=json.dumps(filters))
 
     async def check(self) -> str | None:
         try:
@@ -257,6 +277,7 @@ class DockerExecutor:
     async def close(self) -> None:
         """An idle appliance takes its network along: each costs the engine one of few address pools."""
         try:
+            await self._pool.close()
             await self._remove_networks()
         finally:
             await self._engine.close()
@@ -268,7 +289,7 @@ class DockerSandbox(SupervisedSandbox):
     def __init__(
         self,
         executor: DockerExecutor,
-        engine: _Engine,
+        engine: Engine,
         instance: str,
         node: str,
         primary: DockerContainer,
@@ -357,84 +378,6 @@ class DockerSandbox(SupervisedSandbox):
         await self.detach()
         async with asyncio.timeout(self._options.close_timeout_s):
             await self._executor.remove(self._node)
-
-
-class AttachTransport:
-    """See `supervised.Transport`: the main process's stdin and stdout. What it says on stderr is kept for a reason."""
-
-    def __init__(self, stream: Hijack) -> None:
-        self._stream = stream
-        self._stderr = b""
-        self.hear: Callable[[bytes], None] = lambda aside: None
-
-    @property
-    def last_words(self) -> str:
-        return self._stderr.decode(errors="replace").strip()
-
-    async def send(self, data: bytes) -> None:
-        await self._stream.write(data)
-
-    async def receive(self) -> bytes:
-        while True:
-            stdout, stderr = await self._stream.read()
-            if stderr:
-                self._stderr = (self._stderr + stderr)[-STDERR_KEPT_BYTES:]
-                self.hear(stderr)
-            if stdout or not stderr:
-                return stdout
-
-    async def close(self) -> None:
-        self._stream.close()
-
-
-async def attach(engine: _Engine, container_id: str) -> AttachTransport:
-    """A new client of a running supervisor."""
-    transport = AttachTransport(await engine.attach(container_id))
-    await transport.send(opening())
-    return transport
-
-
-class _Engine:
-    """The two ways to the engine: its JSON API by aiodocker, raw streams by `hijack`."""
-
-    def __init__(self, url: str, tls: ssl.SSLContext | None) -> None:
-        self.url = url
-        parts = urlsplit(url)
-        # The default connector has 100 connections; long-lived streams use them up and then everything hangs.
-        if parts.scheme == "unix":
-            self._connector: aiohttp.BaseConnector = aiohttp.UnixConnector(parts.path, limit=0)
-            base = "unix://localhost"
-        else:
-            self._connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
-            base = f"{'https' if tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
-        self._tls = tls
-        self._streams: dict[Hijack, str] = {}  # to the container each belongs to
-        self.docker = aiodocker.Docker(url=base, connector=self._connector)
-
-    async def attach(self, container_id: str) -> Hijack:
-        if self.docker.api_version == "auto":
-            await self.docker.version()
-        return await self.stream(f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1", container_id)
-
-    async def stream(self, path: str, container_id: str, body: Any = None, *, tty: bool = False) -> Hijack:
-        stream = await open_hijack(self.url, self.docker.api_version, path, body, tty=tty, tls=self._tls)
-        self._streams[stream] = container_id
-        stream.on_close = self._forget
-        return stream
-
-    def _forget(self, stream: Hijack) -> None:
-        self._streams.pop(stream, None)
-
-    def let_go(self, container_id: str) -> None:
-        """Close our streams to a container: the engine waits for their readers before it lets a container go."""
-        for stream in [each for each, owner in self._streams.items() if owner == container_id]:
-            stream.close()
-
-    async def close(self) -> None:
-        for container_id in set(self._streams.values()):
-            self.let_go(container_id)
-        await self.docker.close()
-        await self._connector.close()
 
 
 async def _delete(container: DockerContainer) -> None:

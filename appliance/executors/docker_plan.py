@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,9 @@ class DockerOptions:
     private_first_uid: int = 1_900_000_000  # of the 65536 user ids that private engines run under
     private_arguments: tuple[str, ...] = ()  # more options of their dockerd
     private_layers_bytes: int = 20 << 30  # what one of them may keep for the next job
+    warm: int = 0  # primary containers made ahead, in all
+    warm_age_s: float = 1200.0  # older ones make way for new ones
+    warm_memory_floor: int = 1 << 30  # none are kept while less memory is free on the engine's host
     shared_socket: str = "/var/run/docker.sock"  # of the engine itself, for jobs that may use it
     private_start_timeout_s: float = 90.0
     private_stop_timeout_s: float = 25.0
@@ -50,6 +54,7 @@ class Room:
 class Image:
     """What matters of an image."""
 
+    id: str = ""
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +65,7 @@ class Image:
         config = inspected.get("Config") or {}
         pairs = (entry.partition("=") for entry in config.get("Env") or ())
         return Image(
+            id=str(inspected.get("Id", "")),
             entrypoint=tuple(config.get("Entrypoint") or ()),
             command=tuple(config.get("Cmd") or ()),
             environment={name: value for name, _, value in pairs},
@@ -69,6 +75,17 @@ class Image:
 
 def container_name(instance: str, node: str, index: int) -> str:
     return f"rondo-{instance}-{node}-{index}"
+
+
+def name_pattern(instance: str, node: str | None) -> str:
+    """What the engine is asked for: the names of a node's containers, or of all nodes'."""
+    return f"^/?rondo-{re.escape(instance)}-{re.escape(node) if node else '.+'}-([0-9]+|docker)$"
+
+
+def node_of(instance: str, names: Iterable[str]) -> str | None:
+    """The node in the name of a container, as the engine lists it."""
+    found = (re.fullmatch(f"/?rondo-{re.escape(instance)}-(.+)-(?:[0-9]+|docker)", name) for name in names)
+    return next((each[1] for each in found if each), None)
 
 
 def network_name(instance: str) -> str:

@@ -34,6 +34,11 @@ class Hijack:
         self.on_close: Callable[[Hijack], None] = _nothing
         self._left = 0  # bytes of the frame whose header was read last
 
+    @property
+    def has_ended(self) -> bool:
+        """The other side has closed it, and all it said has been read."""
+        return self._reader.at_eof()
+
     async def read(self) -> tuple[bytes, bytes]:
         """The next (stdout, stderr), not both empty; both empty at the end. May be cancelled without loss."""
         while True:

@@ -11,12 +11,12 @@ from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.fake import FakeExecutor
 from appliance.executors.local import LocalExecutor
-from tests.contracts.worlds import REAL, World, make_factory
+from tests.contracts.worlds import REAL, WARM, World, kept_warm, make_factory
 
 _keeps_the_types: tuple[type[Executor], ...] = (DockerExecutor, LocalExecutor, FakeExecutor)
 
 
-@pytest.fixture(params=[*REAL, "fake"])
+@pytest.fixture(params=[*REAL, WARM, "fake"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async for each in _world(request, tmp_path):
         yield each
@@ -32,7 +32,12 @@ async def _world(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[
     kind: str = request.param
     make, image = make_factory(kind, request, folder)
     executor = make()
-    yield World(kind, executor, make, image)
+    world = World(kind, executor, make, image)
+    if kind == "docker-warm":
+        assert isinstance(executor, DockerExecutor)
+        async with kept_warm(executor, world.spec("0.0")):
+            pass  # one is there for the test, and no other: to a restarted appliance it would be a stranger
+    yield world
     for ref in await executor.list():
         await executor.remove(ref)
     await executor.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from appliance.executors.base import Command, Container, Executor, Exit, Process, Sandbox, SandboxSpec
 from appliance.executors.docker import DockerExecutor
+from appliance.executors.docker_plan import DockerOptions
 from appliance.executors.fake import FakeExecutor
 from appliance.executors.local import LocalExecutor
 from appliance.executors.supervised import Pace
@@ -41,16 +44,36 @@ REAL = [
     pytest.param("docker-busybox", marks=pytest.mark.docker),
     "local",
 ]
+WARM = pytest.param("docker-warm", marks=pytest.mark.docker)
 
 
 def make_factory(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[Callable[[], Executor], str | None]:
     if kind.startswith("docker"):
         engine: Engine = request.getfixturevalue("docker_engine")
-        return lambda: DockerExecutor(INSTANCE, engine.url, pace=QUICK), DEBIAN if kind.endswith("debian") else BUSYBOX
+        options = DockerOptions(warm=1 if kind == "docker-warm" else 0)
+        image = BUSYBOX if kind == "docker-busybox" else DEBIAN
+        return lambda: DockerExecutor(INSTANCE, engine.url, pace=QUICK, options=options), image
     if kind == "local":
         return lambda: LocalExecutor(INSTANCE, folder / "local", pace=QUICK), None
     fake = FakeExecutor()
     return lambda: FakeExecutor(fake.nodes), None
+
+
+@asynccontextmanager
+async def kept_warm(executor: DockerExecutor, spec: SandboxSpec, count: int = 1) -> AsyncIterator[None]:
+    """While containers like that of `spec`, which is used once for it, are made ahead. When the block begins they are."""
+    await (await executor.open(spec, quiet)).close()
+    async with asyncio.TaskGroup() as group:
+        warming = group.create_task(executor.keep_warm())
+        await warmed(executor, count)
+        yield
+        warming.cancel()
+
+
+async def warmed(executor: DockerExecutor, count: int = 1) -> None:
+    async with asyncio.timeout(30):
+        while executor.warm != count:  # noqa: ASYNC110 - nobody but a test wants to know
+            await asyncio.sleep(0.01)
 
 
 async def quiet(_: bytes) -> None:
