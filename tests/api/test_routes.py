@@ -12,7 +12,9 @@ from aiohttp import web
 from appliance.api import oidc
 from appliance.api.routes import Policy, Route
 from appliance.api.server import POLICIES
-from appliance.model import User, organization_id
+from appliance.engine import moves_schedules
+from appliance.engine.moves_schedules import Wish
+from appliance.model import User, UserId, organization_id
 from appliance.pages.site import ROUTES, make_site
 from appliance.store import contexts, restrictions
 from tests.web.world import World, approval, job, serving_world, workflow
@@ -77,7 +79,17 @@ async def filled(world: World, *members: User) -> dict[str, str]:
     context = await world.db.write(lambda tx: contexts.add(tx, "deploy", 1))
     kind = restrictions.Type.PROJECT
     restriction = await world.db.write(lambda tx: restrictions.add(tx, context.id, kind, project.id, 1))
+    wish = Wish(
+        name="nightly",
+        timetable={"per-hour": 1, "hours-of-day": [3], "days-of-month": [1]},
+        branch="main",
+        parameters={},
+        is_system=True,
+    )
+    boss = User(id=UserId("boss"), name="boss", is_admin=True, sees_all_projects=True)
+    schedule = await world.db.write(lambda tx: moves_schedules.create(tx, project.id, wish, boss, 1))
     return {
+        "schedule": schedule.id,
         "context": context.id,
         "restriction": restriction.id,
         "project": project.id,
@@ -93,12 +105,12 @@ async def filled(world: World, *members: User) -> dict[str, str]:
 def path_of(route: Route, ids: dict[str, str]) -> str:
     """The path of a route that leads to the things of `filled`."""
     kind = route.path.removeprefix("/api/v2").split("/")[1]
+    workflow_id = ids["workflow"]
+    of_kind = {"pipeline": ids["pipeline"], "workflow": workflow_id, "workflows": workflow_id, "schedule": ids["schedule"]}
     values = {
         "slug": ids["slug"],
         "number": "1" if "pipeline" in route.path else ids["number"],
-        "id": {"pipeline": ids["pipeline"], "workflow": ids["workflow"], "workflows": ids["workflow"]}.get(
-            kind, ids["held"] if kind == "approvals" else ids["job"]
-        ),
+        "id": of_kind.get(kind, ids["held"] if kind == "approvals" else ids["job"]),
         "job": ids["held"],
         "name": "SECRET",
         "fingerprint": "aa:bb",
@@ -109,6 +121,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "context": ids["context"],
         "restriction": ids["restriction"],
         "cache": "0" * 32,
+        "schedule": ids["schedule"],
         "ticket": "AAAA",
         "org": organization_id("acme"),
         "project": ids["project"],
