@@ -115,7 +115,13 @@ ATTACKS = """
               ls /d | grep -E "^(sd|vd|nvme|xvd|dm-|mem|kmsg)" || echo no
               mknod /disk b 254 0 && dd if=/disk count=1 || echo no
               echo "|/x" >/proc/sys/kernel/core_pattern || echo no
-              echo 1 >/proc/sys/kernel/sysrq || echo no'
+              echo 1 >/proc/sys/kernel/sysrq || echo no
+              echo h >/proc/sysrq-trigger || echo no
+              echo /x >/sys/kernel/uevent_helper || echo no
+              mkdir /c && for g in memory pids rdma devices; do mount -t cgroup -o $g cgroup /c && break; done
+              echo /x >/c/release_agent || echo no
+              echo a >/c/devices.allow || echo no
+              mount -t debugfs x /mnt || mount -t tracefs x /mnt || mount -t securityfs x /mnt || echo no'
             on --privileged --pid=host --net=host base sh -c '
               ps -o args | grep -v grep | grep -E "appliance|supervise|sshd" || echo no
               nsenter -t 1 -m -u -n -- cat "$1" || echo no
@@ -134,7 +140,7 @@ async def test_a_job_that_owns_its_engine_does_not_own_the_machine(
         )
         log = place.log_path(seen.steps["build"][-1]).read_text()
         assert seen.statuses == {"build": "success"}, log
-        assert [line for line in log.splitlines() if line == "no"] == ["no"] * 12, log
+        assert [line for line in log.splitlines() if line == "no"] == ["no"] * 17, log
         await nothing_left(docker_engine, place)
     gateway = "ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'"
     await docker(docker_engine, "run", "--rm", BUSYBOX, "sh", "-c", f"ping -c 1 -W 5 $({gateway})")
