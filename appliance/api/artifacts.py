@@ -74,7 +74,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     artifact = await parts.db.read(read)
     if session_of(request) is not None and headers_of(artifact.path)["Content-Type"].startswith("text/html"):
         # A person with a browser: there it is a page that may have styles and scripts beside it.
-        return web.Response(status=302, headers={"Location": view_path(parts, job_id, index, path)})
+        return web.Response(status=302, headers={"Location": view_path(parts, user, job_id, index, path)})
     blob = parts.blobs.path(Blobs.ARTIFACTS, artifact.id)
     if not blob.exists():
         raise NotFound("Artifact not found.")

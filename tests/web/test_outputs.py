@@ -10,8 +10,8 @@ import pytest
 from playwright.async_api import expect
 
 from appliance.blobs import Blobs
-from appliance.model import JobId, Project, User
-from appliance.store import artifacts, coverage, jobs
+from appliance.model import JobId, Project, ProjectFlags, User
+from appliance.store import artifacts, coverage, jobs, people, projects
 from appliance.store.coverage import Part, Report
 from appliance.store.database import Tx
 from appliance.store.jobs import Job
@@ -181,14 +181,32 @@ async def test_a_ticket_is_for_its_job_and_time_and_nothing_else(world: World) -
         assert (await got(world, wrong))[0] == 404, wrong
 
 
+async def test_a_ticket_lasts_no_longer_than_the_right_of_who_was_given_it(world: World) -> None:
+    ada, bea = await world.user("ada"), await world.user("bea", sees_all=True)
+    project = await world.project("acme/app", members=(ada,))
+    found = await world.run(await world.pipeline(project, workflow("ci", job("test"))), "test")
+    await keep(world, found.id, "a.html", "mine")
+    of_ada, of_bea = [await led_to(world, one, found.id, "a.html") for one in (ada, bea)]
+    await world.db.write(lambda tx: tx.execute("DELETE FROM members WHERE user_id = :id", {"id": ada.id}))
+    assert [(await got(world, path))[0] for path in (of_ada, of_bea)] == [404, 200]
+    await world.db.write(lambda tx: people.remove(tx, bea.id))
+    assert (await got(world, of_bea))[0] == 404
+    await world.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags(oss=True)))
+    of_nobody = await led_to(world, None, found.id, "a.html")
+    assert (await got(world, of_nobody))[0] == 200
+    await world.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags()))
+    assert (await got(world, of_nobody))[0] == 404
+
+
 async def got(world: World, path: str) -> tuple[int, str]:
     """What somebody without a login gets."""
     async with aiohttp.ClientSession(world.url) as client, client.get(path) as response:
         return response.status, await response.text()
 
 
-async def led_to(world: World, user: User, job_id: JobId, name: str) -> str:
-    headers = {"Cookie": f"rondo={await world.token(user, 'session')}"}
+async def led_to(world: World, user: User | None, job_id: JobId, name: str) -> str:
+    session = "of nobody" if user is None else await world.token(user, "session")
+    headers = {"Cookie": f"rondo={session}"}
     async with (
         aiohttp.ClientSession(world.url, headers=headers) as client,
         client.get(f"/output/job/{job_id}/artifacts/0/{name}", allow_redirects=False) as response,
