@@ -101,6 +101,8 @@ def notify(state: str) -> None:
 
 
 def note_addresses(data: Path, addresses: Addresses) -> None:
-    """For the command line beside us: ports may be any free ones."""
-    write_private(data / "web_url", addresses.web.encode())
-    write_private(data / "ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}".encode())
+    """For the command line beside us: ports may be any free ones. Where they stay the same, a full disk does not matter."""
+    for name, text in (("web_url", addresses.web), ("ssh_address", f"{addresses.ssh_host}:{addresses.ssh_port}")):
+        path = data / name
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text.encode())

@@ -39,10 +39,11 @@ class Hosted(Reading):
         """At boot, once, before anything is served: write the hook, clear what a killed appliance left. Blocks."""
         self._hooks.mkdir(parents=True, exist_ok=True)
         hook = self._hooks / "post-receive"
-        temporary = hook.with_suffix(".new")
-        temporary.write_text(serving.POST_RECEIVE)
-        temporary.chmod(0o755)
-        temporary.rename(hook)
+        if not hook.exists() or hook.read_text() != serving.POST_RECEIVE:  # a full disk must not hold up a start
+            temporary = hook.with_suffix(".new")
+            temporary.write_text(serving.POST_RECEIVE)
+            temporary.chmod(0o755)
+            temporary.rename(hook)
         end_orphans(self._pushes)
         shutil.rmtree(self._scratch, ignore_errors=True)
         for repository in self._folder.glob("*/*.git"):

@@ -128,15 +128,25 @@ async def killer(world: World, kills: int, until_s: float) -> None:
             world.story.others["SIGTERM"] += 1
         else:
             world.story.kills[phase(world)] += 1
-            await world.process.kill()
+            if not await _kill(world):
+                world.story.deaths.append(world.process.said[-1000:])
         if world.chance.random() < 0.25:
             await asyncio.sleep(world.chance.uniform(0.0, 1.5))
         while world.chance.random() < 0.2:
             await world.process.spawn()
             await asyncio.sleep(world.chance.uniform(0.0, 2.5))
             world.story.kills["just up" if world.is_up else "starting up, recovering"] += 1
-            await world.process.kill()
+            await _kill(world)
         await world.start()
+
+
+async def _kill(world: World) -> bool:
+    """False when it had ended by itself: at a start on a full disk that is no surprise."""
+    try:
+        await world.process.kill()
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def _moment(world: World) -> None:

@@ -31,6 +31,7 @@ class Report:
 
 def check(world: World, report: Report) -> None:
     """Everything but what the end of the process leaves; the appliance may run."""
+    report.violations += [f"the appliance ended by itself: ...{said}" for said in world.story.deaths]
     _check_pipelines(world, report)
     for revision, (project, config) in world.story.pushed.items():
         _check_workflows(world, report, revision, f"{project} {config.kind} {revision[:8]}", config)

@@ -43,6 +43,7 @@ class Story:
     pushed: dict[str, tuple[str, Config]] = field(default_factory=dict)  # revision -> project and config
     kills: Counter[str] = field(default_factory=Counter)  # by what the appliance was about
     others: Counter[str] = field(default_factory=Counter)
+    deaths: list[str] = field(default_factory=list)  # what the appliance said before it ended by itself, once it was up
     touched: dict[str, set[tuple[str, int]]] = field(default_factory=dict)  # "engine", "disk" -> nodes that met it
 
 

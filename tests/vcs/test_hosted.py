@@ -49,6 +49,19 @@ async def test_names_that_climb_are_refused(tmp_path: Path, org: str, repo: str)
         create_repository(tmp_path / "repos", project(Vcs.HOSTED, org=org, repo=repo))
 
 
+def test_a_start_writes_the_hook_only_when_it_is_another(tmp_path: Path) -> None:
+    """A disk that is full at a start does not matter: nothing is written again."""
+    hosted(tmp_path)
+    hook = tmp_path / "hooks" / "post-receive"
+    before = hook.stat().st_ino
+    hosted(tmp_path)
+    assert hook.stat().st_ino == before
+    wanted = hook.read_text()
+    hook.write_text("that of another version")
+    hosted(tmp_path)
+    assert hook.read_text() == wanted
+
+
 async def test_the_hook_can_be_run_and_does_nothing_for_others(tmp_path: Path) -> None:
     hosted(tmp_path)
     hook = tmp_path / "hooks" / "post-receive"
