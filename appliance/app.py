@@ -32,7 +32,7 @@ from appliance.engine.drafting import Drafter
 from appliance.engine.expiry import Expiry
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
-from appliance.engine.recovery import recover
+from appliance.engine.recovery import forget_secrets, recover
 from appliance.engine.retention import Retention
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
@@ -172,6 +172,7 @@ async def _started(core: _Core, hosted: Hosted, listener: socket.socket) -> Asyn
         ready = asyncio.Event()
         site = make_site(_parts(core, addresses, ready))
         resumed = await recover(core.db, core.executors)
+        await forget_secrets(core.db, core.blobs)
         await door.reconcile()
         note_addresses(core.data, addresses)
         async with (

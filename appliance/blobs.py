@@ -107,6 +107,10 @@ class Blobs:
         folder = self.root / "logs" / prefix
         return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
+    def node_logs(self, job_id: str, index: int) -> Path:
+        """Where the logs of a node lie, if it has any."""
+        return self._logs_of(job_id) / str(index)
+
     def _logs_of(self, job_id: str) -> Path:
         assert _JOB_ID.fullmatch(job_id), job_id
         return self.root / "logs" / job_id[:2] / job_id

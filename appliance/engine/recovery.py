@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
+from appliance.blobs import Blobs
 from appliance.errors import RondoError
 from appliance.executors.base import Executor
 from appliance.store import docker_layers, jobs
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
+
+_NEWEST_JOBS = 500
 
 
 async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.Node]:
@@ -26,6 +30,21 @@ async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.
         await sweep(executor, owned)
     await db.write(docker_layers.release_ended)
     return running
+
+
+async def forget_secrets(db: Database, blobs: Blobs) -> None:
+    """Remove what was kept to mask the logs of nodes that ended just before a crash. It is sealed, and of no use now.
+
+    Only where the newest jobs are: a start must not look through the logs of years.
+    """
+    ended = await db.read(lambda tx: jobs.lately_ended(tx, _NEWEST_JOBS))
+
+    def drop() -> None:
+        for job_id, index in ended:
+            for name in ("secrets", "secrets.new"):
+                (blobs.node_logs(job_id, index) / name).unlink(missing_ok=True)
+
+    await asyncio.to_thread(drop)
 
 
 async def sweep(executor: Executor, owned: set[str]) -> None:

@@ -270,6 +270,16 @@ def running_nodes(tx: Tx) -> list[Node]:
     return [_node(row) for row in tx.execute("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms")]
 
 
+def lately_ended(tx: Tx, jobs: int) -> list[tuple[JobId, int]]:
+    """The nodes of the newest jobs that are over: where a crash may have left something."""
+    rows = tx.execute(
+        "SELECT nodes.job_id, nodes.idx FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
+        " WHERE jobs.number > (SELECT coalesce(max(number), 0) FROM jobs) - :jobs AND nodes.stopped_at_ms IS NOT NULL",
+        {"jobs": jobs},
+    )
+    return [(JobId(row["job_id"]), int(row["idx"])) for row in rows]
+
+
 def start_node(tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float, memory_bytes: int, now_ms: int) -> bool:
     """Claim a waiting node; False when somebody has it already."""
     changed = tx.execute(

@@ -195,3 +195,19 @@ async def test_a_waiting_pusher_is_told_that_the_server_stops_and_leaves_in_peac
         go.touch()
         await process.start()
         assert (await place.ended()).statuses == {"build": "success"}
+
+
+async def test_a_start_removes_the_secrets_that_a_crash_left_behind(tmp_path: Path) -> None:
+    """Killed between the end of a node and the removal of what masked its logs."""
+    config = "version: 2.1\njobs:\n  build:\n    machine: true\n    steps: [{run: 'echo done'}]\n"
+    async with served(tmp_path, ON_THIS_HOST, {"SECRET": SECRET}) as (place, process):
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+        seen = await place.ended()
+        await process.kill()
+        left = place.log_path(seen.steps["build"][0]).with_name("secrets")
+        assert left.parent.is_dir()
+        left.write_bytes(b"sealed")
+        await process.start()
+        assert not left.exists()
+        assert place.log_path(seen.steps["build"][1]).read_text() == "done\n"
