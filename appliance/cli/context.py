@@ -10,7 +10,7 @@ from appliance.errors import NotFound
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("context", help="make contexts, set their environment variables")
+    parser = commands.add_parser("context", help="make contexts, set their variables, restrict them")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, text, fn in (
         ("create", "make a context", _create),

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("project", help="make projects, set their environment variables")
+    parser = commands.add_parser("project", help="make projects; their variables, settings, keys and caches")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a project")
     create.add_argument("name", metavar="ORG/REPO")
