@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from appliance.cli.place import add_options, store_of
+from appliance.cli.place import add_options, project_of, store_of
 from appliance.errors import NotFound
 
 
@@ -72,7 +72,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _restrict(args: argparse.Namespace) -> int:
     from appliance.engine.rights import check_expression
-    from appliance.store import contexts, people, projects, restrictions
+    from appliance.store import contexts, people, restrictions
     from appliance.store.database import Tx
     from appliance.store.restrictions import Type
 
@@ -82,7 +82,7 @@ def _restrict(args: argparse.Namespace) -> int:
             if not restrictions.remove(tx, context.id, args.remove):
                 raise NotFound(f"the context {args.name} has no restriction {args.remove}")
         elif args.project is not None:
-            restrictions.add(tx, context.id, Type.PROJECT, projects.find(tx, args.project).id, store.now_ms)
+            restrictions.add(tx, context.id, Type.PROJECT, project_of(tx, args.project).id, store.now_ms)
         elif args.group is not None:
             group = restrictions.ADMINS if args.group == "admins" else restrictions.ALL_MEMBERS
             restrictions.add(tx, context.id, Type.GROUP, group, store.now_ms)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from appliance.errors import StoreError
+from appliance.errors import NotFound, StoreError
 from appliance.settings import Settings, load
 
 if TYPE_CHECKING:
     from appliance.crypto import SecretBox
+    from appliance.model import Project
     from appliance.store.database import Tx
 
 T = TypeVar("T")
@@ -42,6 +43,16 @@ def _file(named: Path | None) -> Path | None:
     if "RONDO_CONFIG" in os.environ:
         return Path(os.environ["RONDO_CONFIG"])
     return USUAL_FILE if USUAL_FILE.exists() else None
+
+
+def project_of(tx: Tx, slug: str) -> Project:
+    """The project that an argument names. Raises NotFound with that name: a command may name several things."""
+    from appliance.store import projects
+
+    try:
+        return projects.find(tx, slug)
+    except NotFound:
+        raise NotFound(f"there is no project {slug}") from None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from appliance.cli import project_caches, project_keys
-from appliance.cli.place import Store, add_options, store_of
+from appliance.cli.place import Store, add_options, project_of, store_of
 from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _show(args: argparse.Namespace) -> int:
     from appliance.store import projects
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         flags = projects.flags(store.tx, project.id)
         print(f"{project.name}  {project.git_url or hosted_url(store, project.org, project.repo)}")
         for name, value in asdict(flags).items():
@@ -151,11 +151,10 @@ def _show(args: argparse.Namespace) -> int:
 
 def _set(args: argparse.Namespace) -> int:
     from appliance.engine import flags, moves
-    from appliance.store import projects
     from appliance.store.database import Tx
 
     def change(tx: Tx) -> None:
-        project = projects.find(tx, args.name)
+        project = project_of(tx, args.name)
         value: object = args.value
         if args.flag != "pr_only_branch_overrides":
             if len(args.value) != 1 or args.value[0] not in ("on", "off"):
@@ -177,7 +176,7 @@ def _env(args: argparse.Namespace) -> int:
     if isinstance(args.remove, str) and args.variable is not None:
         raise BadRequest("name one variable to remove")
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         if is_removal and name is None:
             raise BadRequest("which variable? rondo project env ORG/REPO --remove NAME")
         if name is None:
@@ -197,10 +196,10 @@ def _env(args: argparse.Namespace) -> int:
 
 
 def _purge_layers(args: argparse.Namespace) -> int:
-    from appliance.store import docker_layers, projects
+    from appliance.store import docker_layers
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         count = store.write(lambda tx: docker_layers.purge(tx, project.id))
         print(f"forgot {count} sets of layers of {project.name}; a running server removes them within a minute")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.cli.place import add_options, store_of
+from appliance.cli.place import add_options, project_of, store_of
 from appliance.errors import BadRequest
 
 
@@ -19,10 +19,10 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _caches(args: argparse.Namespace) -> int:
     from appliance.api.wire import time_of
     from appliance.blobs import Blobs
-    from appliance.store import caches, projects
+    from appliance.store import caches
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         if args.delete is not None:
             if not args.delete:
                 raise BadRequest("--delete wants the beginning of a key")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from appliance.cli.place import Store, add_options, store_of
+from appliance.cli.place import Store, add_options, project_of, store_of
 
 if TYPE_CHECKING:
     from appliance.model import Project
@@ -45,20 +45,20 @@ def _verb(
 
 
 def _list_checkout(args: argparse.Namespace) -> int:
-    from appliance.store import keys, projects
+    from appliance.store import keys
 
     with store_of(args) as store:
-        for key in keys.checkout_keys(store.tx, projects.find(store.tx, args.name).id):
+        for key in keys.checkout_keys(store.tx, project_of(store.tx, args.name).id):
             kind = "deploy-key" if key.user_id is None else "user-key"
             print(f"{kind}  {key.md5}  {key.fingerprint}{'  in use' if key.is_preferred else ''}\n    {key.public}")
     return 0
 
 
 def _add_checkout(args: argparse.Namespace) -> int:
-    from appliance.store import people, projects
+    from appliance.store import people
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         user_id = people.by_name(store.tx, args.user).id if args.user else None
         for line in made_checkout_key(store, project, user_id):
             print(line)
@@ -87,29 +87,29 @@ def _where_to_put(project: Project, key: CheckoutKey) -> list[str]:
 
 
 def _remove_checkout(args: argparse.Namespace) -> int:
-    from appliance.store import keys, projects
+    from appliance.store import keys
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         store.write(lambda tx: keys.remove_checkout_key(tx, project.id, args.fingerprint))
     return 0
 
 
 def _list_additional(args: argparse.Namespace) -> int:
-    from appliance.store import keys, projects
+    from appliance.store import keys
 
     with store_of(args) as store:
-        for key in keys.additional_keys(store.tx, projects.find(store.tx, args.name).id):
+        for key in keys.additional_keys(store.tx, project_of(store.tx, args.name).id):
             print(f"{key.hostname or 'every host'}  {key.md5}  {key.fingerprint}")
     return 0
 
 
 def _add_additional(args: argparse.Namespace) -> int:
     from appliance import ssh_keys
-    from appliance.store import keys, projects
+    from appliance.store import keys
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         if sys.stdin.isatty():
             print("the private key, end with Ctrl-D:", file=sys.stderr)
         pair = ssh_keys.read(sys.stdin.read(ssh_keys.LARGEST_KEY + 1))
@@ -119,9 +119,9 @@ def _add_additional(args: argparse.Namespace) -> int:
 
 
 def _remove_additional(args: argparse.Namespace) -> int:
-    from appliance.store import keys, projects
+    from appliance.store import keys
 
     with store_of(args) as store:
-        project = projects.find(store.tx, args.name)
+        project = project_of(store.tx, args.name)
         store.write(lambda tx: keys.remove_additional_key(tx, project.id, args.fingerprint, args.host))
     return 0

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.cli.place import Store, add_options, store_of
+from appliance.cli.place import Store, add_options, project_of, store_of
 from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _action(parser: argparse.ArgumentParser, fn: object) -> None:
 
 
 def _add(args: argparse.Namespace) -> int:
-    from appliance.store import people, projects
+    from appliance.store import people
     from appliance.store.database import Tx
 
     keys = [read_key(path) for path in args.ssh_key]
@@ -68,7 +68,7 @@ def _add(args: argparse.Namespace) -> int:
             for key in keys:
                 people.add_key(tx, user.id, key, store.now_ms)
             for slug in args.project:
-                people.let_into(tx, user.id, projects.find(tx, slug).id)
+                people.let_into(tx, user.id, project_of(tx, slug).id)
             return word
 
         print(f"{store.write(add)} user {args.name}")

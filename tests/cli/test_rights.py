@@ -116,3 +116,11 @@ def test_layers_of_a_project_are_purged(rondo: Line) -> None:
     rondo("project", "create", "acme/x")
     assert "forgot 0 sets of layers of acme/x" in rondo("project", "purge-layers", "acme/x")
     rondo("project", "purge-layers", "acme/none", says=1)
+
+
+@pytest.mark.parametrize(
+    "words", [("user", "add", "eve", "--project", "acme/y"), ("project", "show", "acme/y"), ("project", "caches", "acme/y")]
+)
+def test_a_project_that_is_not_there_is_named(rondo: Line, words: tuple[str, ...]) -> None:
+    assert "there is no project acme/y" in rondo(*words, says=1)
+    assert "eve" not in rondo("user", "list")
