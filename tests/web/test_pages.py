@@ -123,3 +123,11 @@ async def test_only_who_has_a_serial_groups_lock_is_asked_to_release_it(
     await world.run(pipeline, "deploy")
     body = await text_of(browser, "/pipelines/circleci/acme/app/1")
     assert "Approve" in body and "/release" not in body
+
+
+async def test_a_card_tells_on_hover_why_its_job_ended_so(world: World, browser: aiohttp.ClientSession) -> None:
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("w", job("build", "make")))
+    found = await world.job_of(pipeline, "build")
+    await world.start(found.id)
+    await world.finish(found.id, NodeStatus.FAILED, message="no <disk> left")
+    assert 'title="build: no &lt;disk&gt; left"' in await text_of(browser, "/pipelines/circleci/acme/app/1")
