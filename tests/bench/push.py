@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.bench.floors import BareRepository, docker_run
 from tests.bench.report import Figure
-from tests.bench.world import Bench, Watched, appliance, config, echoes, ms_since, wait_until
+from tests.bench.world import Bench, Watched, appliance, config, echoes, made_ahead, ms_since, wait_until
 
 
 async def measure(bench: Bench) -> list[Figure]:
@@ -26,7 +26,15 @@ async def measure(bench: Bench) -> list[Figure]:
             samples.append(first_ms)
             pushes.append(push_ms)
             bench.say(f"push {turn + 1}: floor {floors[-1]:.0f}, {first_ms:.0f} ms (git push came back after {push_ms:.0f})")
+    ahead, ahead_floors = await _ahead(bench)
     return [
+        Figure(
+            name="push to first output, docker.warm = 1",
+            unit="ms",
+            samples=ahead,
+            floor="git push into a bare folder + docker run --rm to first output",
+            floor_samples=ahead_floors,
+        ),
         Figure(
             name="push to first output",
             unit="ms",
@@ -37,6 +45,23 @@ async def measure(bench: Bench) -> list[Figure]:
         ),
         Figure(name="git push of it, to its return", unit="ms", samples=pushes),
     ]
+
+
+async def _ahead(bench: Bench) -> tuple[list[float], list[float]]:
+    """The same where a container waits."""
+    samples, floors = [], []
+    async with appliance(bench, ahead=1) as watched:
+        bare = BareRepository(bench.scratch / "ahead")
+        (bench.scratch / "ahead").mkdir()
+        await bare.prepare()
+        text = config(echoes(1))
+        for turn in bench.turns(9):
+            await made_ahead(bench, watched, 1)
+            run = await docker_run(bench.engine, watched.network, echoes(1))
+            floors.append(await bare.push_ms(text) + run.first_ms)
+            samples.append((await _push_to_output(watched, text))[0])
+            bench.say(f"push, made ahead {turn + 1}: floor {floors[-1]:.0f}, {samples[-1]:.0f} ms")
+    return samples, floors
 
 
 async def _push_to_output(watched: Watched, text: str) -> tuple[float, float]:

@@ -136,10 +136,11 @@ _STEP_MS = (
 
 @asynccontextmanager
 async def appliance(
-    bench: Bench, *, at_once: int = 8, secrets: Mapping[str, str] | None = None, is_warm: bool = True
+    bench: Bench, *, at_once: int = 8, secrets: Mapping[str, str] | None = None, is_warm: bool = True, ahead: int = 0
 ) -> AsyncIterator[Watched]:
     """`rondo serve` with an empty data folder; its first job has run when the block begins, so that its network is there."""
     options: dict[str, Value] = {"docker.enabled": True, "docker.url": bench.engine.url, "jobs.at_once": at_once}
+    options["docker.warm"] = ahead
     options |= {"jobs.cpus": 1000.0, "jobs.memory": 1 << 42}  # what is measured is us, not our queue
     with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
         async with served(Path(folder), options, secrets) as (place, process):
@@ -171,6 +172,21 @@ def containers(engine: Engine, instance: str) -> list[dict[str, Any]]:
     wanted = quote(json.dumps({"label": [f"{INSTANCE_LABEL}={instance}"]}))
     found: list[dict[str, Any]] = request_json(engine.socket, "GET", f"/containers/json?all=1&filters={wanted}")
     return found
+
+
+def at_work(engine: Engine, instance: str) -> list[dict[str, Any]]:
+    """Those that were not made ahead, for a job to come."""
+    return [each for each in containers(engine, instance) if not _waits(each)]
+
+
+async def made_ahead(bench: Bench, watched: Watched, count: int) -> None:
+    """Returns when `count` containers wait for a job."""
+    instance = watched.network.removeprefix("rondo-")
+    await wait_until(lambda: sum(map(_waits, containers(bench.engine, instance))) >= count, every_s=0.1)
+
+
+def _waits(container: dict[str, Any]) -> bool:
+    return "-warm." in container["Names"][0]
 
 
 async def wait_until(condition: Callable[[], bool], every_s: float = 0.01) -> None:
