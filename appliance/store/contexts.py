@@ -37,8 +37,10 @@ class Variable:
 
 def add(tx: Tx, name: str, now_ms: int) -> Context:
     """Make a context. Raises Conflict when the name is taken, BadRequest when it is none (spec 1.13)."""
-    if not name or len(name) > _LONGEST_NAME or name != name.strip() or any(ord(char) < 32 for char in name):
-        raise BadRequest(f"{name!r} is no name for a context: up to {_LONGEST_NAME} characters, no space at its ends")
+    if not name or len(name) > _LONGEST_NAME or name != name.strip() or not name.isprintable():
+        raise BadRequest(
+            f"{name!r} is no name for a context: up to {_LONGEST_NAME} characters that can be seen, no space at its ends"
+        )
     if len(everything(tx)) >= _MOST_CONTEXTS:
         raise BadRequest(f"there are {_MOST_CONTEXTS} contexts already, as many as there may be")
     context = Context(str(uuid.uuid4()), name, now_ms)

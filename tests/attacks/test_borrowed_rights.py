@@ -145,3 +145,12 @@ def test_a_fork_cancels_nothing_of_a_branch_that_is_called_like_its_pull_request
     begin(tx, project, draft(job("a"), number=3), branch="pull/7", is_fork=True)
     found = [pipelines.workflows_of(tx, PipelineId(f"p{number}"))[0].canceled_by for number in (1, 2, 3)]
     assert found == [None, "auto-cancel", None]
+
+
+@pytest.mark.parametrize(
+    "name", ["deploy\u200b", "\u202eyolped", "deploy\x9b2J", "de\x7fploy", "deploy\ud800", " deploy", ""]
+)
+def test_no_context_is_called_like_another_one_to_the_eye_or_moves_a_terminals_cursor(tx: Tx, name: str) -> None:
+    contexts.add(tx, "deploy", NOW)
+    with pytest.raises(BadRequest):
+        contexts.add(tx, name, NOW)
