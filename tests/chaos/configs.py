@@ -61,7 +61,7 @@ class Talk:
         """The whole log of the step, once it has ended by itself."""
         text = ""
         for attempt in range(2, self.fails_first + 2):
-            text += f"{self.told(index)}\nexited with code 1\nAttempt {attempt} of {self.fails_first + 1}, in 1 seconds\n"
+            text += f"{self.told(index)}\nexited with code 1\nAttempt {attempt} of {self.fails_first + 1}\n"
         text += self.told(index)
         return text + (f"\nexited with code {self.code}\n" if self.code else "")
 
@@ -192,7 +192,7 @@ class Maker:
         alone = {"run": {"name": "alone", "command": f"mkdir {busy}; sleep 0.4; rmdir {busy}"}}
         jobs = {"deploy": self.job(is_docker, "short", alone)}
         graphs = {name: [{"deploy": {"serial-group": "chaos/deploy"}}] for name in ("east", "west")}
-        done = {"deploy": "success", "deploy/lock": "success"}
+        done = {"deploy": "success", "deploy/lock": "success", "deploy/unlock": "success"}
         ends = {"east": done, "west": done}
         return config("serial", jobs, graphs, ends, dict.fromkeys(graphs, "success"), may_cancel=False, shows={"alone": ""})
 
