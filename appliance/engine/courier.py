@@ -47,8 +47,10 @@ class Courier:
         return len(letters)
 
     async def _carry(self, letter: outbox.Letter) -> None:
-        # What failed once may be outrun by what happened next: "runs" must not arrive after "succeeded".
-        if letter.attempts and await self._db.read(lambda tx: outbox.has_newer(tx, letter)):
+        # What failed once may be outrun by what happened next: "runs" must not arrive after "succeeded". Nor what was
+        # due before a clock was set back: what was written after that has been sent by now.
+        is_first = letter.attempts == 0
+        if await self._db.read(lambda tx: outbox.has_newer(tx, letter, is_sent=is_first)):
             await self._db.write(lambda tx: outbox.failed(tx, letter.id, "a newer one took its place", None))
             return
         try:

@@ -34,13 +34,14 @@ def due(tx: Tx, now_ms: int, limit: int = 20) -> list[Letter]:
     return [Letter(id=row["id"], kind=row["kind"], body=json.loads(row["body"]), attempts=row["attempts"]) for row in rows]
 
 
-def has_newer(tx: Tx, letter: Letter) -> bool:
-    """Whether a later letter tells the same place what holds now."""
+def has_newer(tx: Tx, letter: Letter, *, is_sent: bool = False) -> bool:
+    """Whether a later letter (`is_sent`: that has arrived) tells the same place what holds now."""
     place = {name: letter.body.get(name) for name in ("project", "revision", "context")}
     row = tx.execute(
         "SELECT 1 FROM outbox WHERE id > :id AND kind = :kind AND json_extract(body, '$.project') = :project"
-        " AND json_extract(body, '$.revision') = :revision AND json_extract(body, '$.context') = :context LIMIT 1",
-        {"id": letter.id, "kind": letter.kind, **place},
+        " AND json_extract(body, '$.revision') = :revision AND json_extract(body, '$.context') = :context"
+        " AND (NOT :is_sent OR state = 'sent') LIMIT 1",
+        {"is_sent": is_sent, "id": letter.id, "kind": letter.kind, **place},
     ).fetchone()
     return row is not None
 

@@ -120,6 +120,22 @@ async def test_a_status_that_was_outrun_is_not_sent_any_more(tmp_path: Path, db:
     assert forge.heard == ["success"]
 
 
+async def test_a_clock_that_is_set_back_lets_no_old_status_arrive_last(tmp_path: Path, db: Database) -> None:
+    job = await one_job(db)
+    clock, forge = FakeClock(NOW), MoodyForge(tmp_path)
+    courier = Courier(db=db, bell=Bell(), clock=clock, providers={Vcs.GITHUB: forge}, web_url="http://x")
+    letter = {"project": job.project_id, "revision": "2" * 40, "context": "c", "description": "", "path": "/"}
+    while await courier.carry_due():
+        forge.heard.clear()
+    await db.write(lambda tx: outbox.add(tx, "commit_status", {**letter, "state": "pending"}, NOW + 600_000))
+    await db.write(lambda tx: outbox.add(tx, "commit_status", {**letter, "state": "success"}, NOW))
+    await courier.carry_due()
+    clock.advance(3600)
+    while await courier.carry_due():
+        pass
+    assert forge.heard == ["success"]
+
+
 class StubbornExecutor(FakeExecutor):
     async def remove(self, ref: str) -> None:
         raise SandboxError("the engine restarts just now")
