@@ -63,12 +63,16 @@ class Needles:
         return self._pattern
 
     def may_be_in(self, text: bytes) -> bool:
-        """A first look: most logs are short and hold nothing, so the first ones are looked through without the pattern."""
-        if self._pattern is None and self._looked_bytes < _SHORT_BYTES:
-            self._looked_bytes += len(text)
-            if len(text) < _SHORT_BYTES:
-                return any(head in text for head in self._heads)
-        return bool(self._heads)
+        """A first look: most logs are short and hold nothing, so the first ones are looked through without the pattern.
+
+        By whichever is less: the places of the text, or the needles.
+        """
+        if self._pattern is not None or self._looked_bytes >= _SHORT_BYTES or len(text) >= _SHORT_BYTES:
+            return bool(self._heads)
+        self._looked_bytes += len(text)
+        if len(text) > len(self._heads):
+            return any(head in text for head in self._heads)
+        return any(text[at : at + _LEAST_SECRET] in self.by_start for at in range(len(text) - _LEAST_SECRET + 1))
 
 
 def needles(secrets: Iterable[str]) -> Needles:
