@@ -17,7 +17,7 @@ from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
 
-_PIPELINES = 20  # in one transaction: others wait for the writer meanwhile
+_PIPELINES = 8  # in one transaction: others wait for the writer meanwhile
 _JOBS = 500
 _ROUNDS = 50  # of one sweep; the next goes on
 _PREFIXES = tuple(f"{number:02x}" for number in range(256))
