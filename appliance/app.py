@@ -201,6 +201,7 @@ async def _loops(core: _Core, addresses: Addresses, host_key: str, resumed: list
             group.create_task(
                 Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run()
             ),
+            *(group.create_task(executor.keep_warm()) for executor in _warm_ones(core)),
             group.create_task(_janitor(core).run()),
             group.create_task(_expiry(core).run()),
             group.create_task(_schedules(core).run()),
@@ -208,6 +209,13 @@ async def _loops(core: _Core, addresses: Addresses, host_key: str, resumed: list
         yield
         for task in tasks:
             task.cancel()
+
+
+def _warm_ones(core: _Core) -> list[DockerExecutor]:
+    """The executors that make containers ahead, if any."""
+    if not core.settings.integer("docker.warm"):
+        return []
+    return [executor for executor in core.executors.values() if isinstance(executor, DockerExecutor)]
 
 
 def _parts(core: _Core, addresses: Addresses, ready: asyncio.Event) -> Parts:
@@ -345,7 +353,6 @@ def _ssh_name(settings: Settings, web_url: str) -> str:
 @asynccontextmanager
 async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[Mapping[str, Executor]]:
     found: dict[str, Executor] = {}
-    warm: DockerExecutor | None = None
     if settings.is_on("docker.enabled"):
         options = DockerOptions(
             network_mtu=settings.integer("docker.mtu") or None,
@@ -357,16 +364,11 @@ async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIter
             private_arguments=settings.items("remote_docker.options"),
             private_layers_bytes=settings.integer("remote_docker.layers_limit"),
         )
-        found["docker"] = docker = DockerExecutor(instance, _docker_url(settings), options=options)
-        warm = docker if options.warm else None
+        found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
     if settings.is_on("local.enabled"):
         found["local"] = LocalExecutor(instance, data / "sandboxes")
     try:
-        async with asyncio.TaskGroup() as group:
-            warming = group.create_task(warm.keep_warm()) if warm is not None else None
-            yield found
-            if warming is not None:
-                warming.cancel()
+        yield found
     finally:
         for executor in found.values():
             await executor.close()

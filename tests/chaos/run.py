@@ -77,7 +77,7 @@ async def suffer(scratch: Path, engine: PrivateEngine | None, wish: Wish) -> tup
             await _settle(world, report, wish, instance)
             await world.process.terminate()
             checks.check(world, report)
-            for left in checks.left_by_the_process(world, instance):
+            for left in checks.left_by_the_process(world, instance, with_blobs=wish.is_thorough):
                 report.wrong(f"left behind: {left}")
         finally:
             await _end(world)
