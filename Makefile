@@ -18,7 +18,7 @@ test: $(STAMP).dev lint  ## The whole test suite, on real parts
 	@sh packaging/test-tools.sh
 	@$(PY) -m pytest $(ARGS)
 
-FAST := tests/test_house.py tests/test_settings.py tests/engine tests/store tests/steps tests/vcs \
+FAST := tests/test_house.py tests/test_settings.py tests/engine tests/store tests/steps \
 	tests/language/test_cases.py tests/language/test_problems.py tests/scenarios/test_cases.py
 
 check: $(STAMP).dev lint  ## The core without an engine, in less than a minute

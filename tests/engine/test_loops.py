@@ -302,6 +302,7 @@ class HangingExecutor(FakeExecutor):
         return None
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs_is_told_of_and_asked_again(db: Database) -> None:
     job = await one_job(db)
     scheduler = Scheduler(
