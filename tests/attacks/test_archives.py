@@ -158,6 +158,23 @@ async def test_tars_that_say_nothing_keep_nobody_else_from_working() -> None:
         await asyncio.gather(*stuck, return_exceptions=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../etc/cron.d/x", "etc/cron.d/x"),
+        ("/abs//./x", "abs/x"),
+        ("C:\\x\\..\\y", "C:/x/y"),
+        ("a\0b", "a_b"),
+        ("right\u202eleft", "right_left"),
+        ("%2e%2e/x", "%2e%2e/x"),  # a name like another: it is encoded once more in a URL
+        ("é" * 300, "é" * 300),
+        *((nothing, None) for nothing in ("", ".", "..", "/", "./../")),
+    ],
+)
+def test_a_name_is_shown_without_its_tricks(name: str, shown: str | None) -> None:
+    assert files.safe_path(name) == shown
+
+
 async def test_names_that_climb_out_stay_below(tmp_path: Path) -> None:
     """What a job calls its artifacts becomes a path for people, never one of ours."""
     config = """
