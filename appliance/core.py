@@ -1,0 +1,298 @@
+"""What every appliance is made of, without doors: database, executors, engine. For the server and for runs on a laptop.
+
+Beside `app.py` the only file that names concrete executors. The forges, and how jobs and people reach us, come from whoever
+makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance import choices
+from appliance.bell import Bell
+from appliance.blobs import Blobs, check_room
+from appliance.clock import Clock
+from appliance.crypto import SecretBox, load_or_make_key
+from appliance.engine import placement
+from appliance.engine.commands import Commands, LiveNodes
+from appliance.engine.continuation import Continuer
+from appliance.engine.courier import Courier
+from appliance.engine.drafting import Drafter
+from appliance.engine.expiry import Expiry
+from appliance.engine.intake import Intake
+from appliance.engine.janitor import Janitor
+from appliance.engine.retention import Retention
+from appliance.engine.runner import run_node
+from appliance.engine.scheduler import Scheduler
+from appliance.engine.schedules import Schedules
+from appliance.engine.workshop import Limits, Workshop
+from appliance.executors.base import Executor
+from appliance.executors.docker import DockerExecutor
+from appliance.executors.docker_plan import DockerOptions
+from appliance.executors.local import LocalExecutor
+from appliance.model import Project, Vcs
+from appliance.orbs import shelf
+from appliance.settings import Settings
+from appliance.start import instance_id
+from appliance.store import jobs, keys
+from appliance.store.database import Database, open_database
+from appliance.vcs.base import Provider
+from appliance.vcs.known_hosts import KnownHosts
+from appliance.vcs.mirror import Identity
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """What nearly every part is made of."""
+
+    settings: Settings
+    clock: Clock
+    data: Path
+    db: Database
+    box: SecretBox
+    executors: Mapping[str, Executor]
+    providers: Mapping[Vcs, Provider]
+    commands: Commands
+    bell: Bell
+    live: LiveNodes
+    blobs: Blobs
+    places: placement.Places
+    orbs: shelf.Shelf
+    known_hosts: KnownHosts
+    web_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How jobs and people reach us, as pipelines and logs tell it."""
+
+    git_url: Callable[[Project], str]
+    ssh_command: Callable[[int, int | None], str]
+    known_hosts: Callable[[], str]  # lines of the file that jobs get
+    carry_on: Callable[[bytes, str], Awaitable[tuple[int, bytes]]] | None = None  # see api.continuations.for_jobs
+
+
+Forges = Callable[[Settings, Path, Identity], Mapping[Vcs, Provider]]
+"""Makes the providers from the settings, the data folder, and who we are to git servers."""
+
+
+@asynccontextmanager
+async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, web_url: str) -> AsyncIterator[Core]:
+    """The core upon a locked data folder, nothing at work yet; its end closes executors and database."""
+    for name in ("asyncssh", "aiohttp", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    box = SecretBox(load_or_make_key(data / "secret_key"))
+    async with open_database(data / "rondo.db") as db:
+        instance = await db.write(instance_id)
+        known_hosts = KnownHosts(data / "known_hosts", settings.items("git.known_hosts"))
+        providers = forges(settings, data, _identity(db, box, known_hosts))
+        bell, live = Bell(), LiveNodes()
+        skip_ci = settings.is_on("jobs.skip_ci")
+        async with _executors(settings, data, instance) as executors:
+            yield Core(
+                settings=settings,
+                clock=clock,
+                data=data,
+                db=db,
+                box=box,
+                executors=executors,
+                providers=providers,
+                commands=Commands(db, bell, clock, live, honour_skip_ci=skip_ci),
+                bell=bell,
+                live=live,
+                blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
+                places=choices.places(settings),
+                orbs=shelf.from_settings(settings, data, clock),
+                known_hosts=known_hosts,
+                web_url=web_url,
+            )
+
+
+@asynccontextmanager
+async def at_work(loops: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """The loops at work beside the block. One that breaks takes the appliance down: recovery is tested."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def trade(core: Core, reach: Reach, resumed: list[jobs.Node]) -> list[Coroutine[Any, Any, None]]:
+    """The loops that bring pipelines to their ends. `resumed`: the nodes that recovery found still running."""
+    drafter = _drafter(core)
+    return [
+        _intake(core, drafter, reach).run(),
+        _continuer(core, drafter).run(),
+        _scheduler(core, _workshop(core, reach)).run(resumed),
+        _expiry(core).run(),
+    ]
+
+
+def upkeep(core: Core) -> list[Coroutine[Any, Any, None]]:
+    """The loops of an appliance that stays up."""
+    return [
+        Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run(),
+        *(executor.keep_warm() for executor in _warm_ones(core)),
+        _janitor(core).run(),
+        _schedules(core).run(),
+    ]
+
+
+def _warm_ones(core: Core) -> list[DockerExecutor]:
+    """The executors that make containers ahead, if any."""
+    if not core.settings.integer("docker.warm"):
+        return []
+    return [executor for executor in core.executors.values() if isinstance(executor, DockerExecutor)]
+
+
+def _workshop(core: Core, reach: Reach) -> Workshop:
+    return Workshop(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        blobs=core.blobs,
+        box=core.box,
+        live=core.live,
+        executors=core.executors,
+        providers=core.providers,
+        places=core.places,
+        limits=Limits(
+            longest_s=core.settings.number("jobs.longest"),
+            grace_s=core.settings.number("jobs.grace"),
+            log_bytes=core.settings.integer("jobs.log_limit"),
+            hold_s=core.settings.number("ssh.hold"),
+            longest_hold_s=core.settings.number("ssh.hold_longest"),
+            service_log_bytes=core.settings.integer("jobs.service_log_limit"),
+            sample_s=core.settings.number("jobs.sample_every"),
+            data=choices.data_limits(core.settings),
+        ),
+        remote_docker=choices.docker_rules(core.settings),
+        everywhere=core.settings.table("jobs.environment"),
+        web_url=core.web_url,
+        ssh_command=reach.ssh_command,
+        git_url=reach.git_url,
+        known_hosts=reach.known_hosts,
+        carry_on=reach.carry_on,
+    )
+
+
+def _expiry(core: Core) -> Expiry:
+    return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=choices.patience(core.settings))
+
+
+def _schedules(core: Core) -> Schedules:
+    return Schedules(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        patience_s=core.settings.number("git.patience"),
+    )
+
+
+def _janitor(core: Core) -> Janitor:
+    return Janitor(
+        db=core.db,
+        clock=core.clock,
+        blobs=core.blobs,
+        executors=core.executors,
+        cache_quota=core.settings.integer("caches.quota"),
+        artifact_quota=core.settings.integer("artifacts.quota"),
+        disk_floor=core.settings.integer("disk.floor"),
+        docker_layers_days=core.settings.number("remote_docker.layers_days"),
+        retention=Retention(db=core.db, blobs=core.blobs, terms=choices.terms(core.settings)),
+    )
+
+
+def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
+    return Scheduler(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        executors=core.executors,
+        places=core.places,
+        machine=choices.machine(core.settings),
+        bounds=choices.bounds(core.settings),
+        priorities=choices.priorities(core.settings),
+        run_node=lambda job_id, index: run_node(workshop, job_id, index),
+        check_disk=lambda: check_room(core.data, core.settings.integer("disk.floor")),
+    )
+
+
+def _drafter(core: Core) -> Drafter:
+    return Drafter(
+        db=core.db,
+        box=core.box,
+        orbs=lambda project, lock: core.orbs.source(project.org, lock),
+        excuses_consumed=not core.settings.is_on("workflows.consumed_failures_count"),
+    )
+
+
+def _continuer(core: Core, drafter: Drafter) -> Continuer:
+    return Continuer(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        drafter=drafter,
+        largest=core.settings.integer("git.largest_config"),
+    )
+
+
+def _intake(core: Core, drafter: Drafter, reach: Reach) -> Intake:
+    return Intake(
+        db=core.db,
+        bell=core.bell,
+        clock=core.clock,
+        providers=core.providers,
+        drafter=drafter,
+        git_url=reach.git_url,
+        largest_config=core.settings.integer("git.largest_config"),
+        patience_s=core.settings.number("git.patience"),
+    )
+
+
+@asynccontextmanager
+async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[Mapping[str, Executor]]:
+    found: dict[str, Executor] = {}
+    if settings.is_on("docker.enabled"):
+        options = DockerOptions(
+            network_mtu=settings.integer("docker.mtu") or None,
+            processes=settings.integer("docker.processes"),
+            warm=settings.integer("docker.warm"),
+            primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
+            shared_socket=_docker_url(settings).removeprefix("unix://"),
+            private_first_uid=settings.integer("remote_docker.first_uid"),
+            private_arguments=settings.items("remote_docker.options"),
+            private_layers_bytes=settings.integer("remote_docker.layers_limit"),
+        )
+        found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
+    if settings.is_on("local.enabled"):
+        found["local"] = LocalExecutor(instance, data / "sandboxes")
+    try:
+        yield found
+    finally:
+        for executor in found.values():
+            await executor.close()
+
+
+def _docker_url(settings: Settings) -> str:
+    return settings.text("docker.url") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def _identity(db: Database, box: SecretBox, known_hosts: KnownHosts) -> Identity:
+    async def private_key(project: Project) -> str | None:
+        key = await db.read(lambda tx: keys.preferred_checkout_key(tx, box, project.id))
+        return None if key is None else key.private
+
+    return Identity(private_key, known_hosts)
