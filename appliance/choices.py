@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from appliance.engine import cancels, fit, placement, reruns
 from appliance.engine.classes import Classes
 from appliance.engine.retention import Terms
 from appliance.engine.scheduler import HERE
 from appliance.engine.workshop import DockerRules
-from appliance.errors import SettingsError
+from appliance.errors import BadRequest, SettingsError
 from appliance.executors.base import Mount
 from appliance.settings import Settings
 from appliance.steps.base import DataLimits
+from appliance.store.machines import Definition, checked, read_address
 
 
 def bounds(settings: Settings) -> fit.Bounds:
@@ -102,6 +104,28 @@ def machine(settings: Settings) -> fit.Machine:
         memory_bytes=memory,
         nodes=settings.integer("jobs.at_once"),
     )
+
+
+def machines(settings: Settings) -> list[Definition]:
+    """Those of the settings."""
+    found, problems = [], []
+    for name, table in settings.tables("machines").items():
+        try:
+            found.append(_machine(name, dict(table)))
+        except BadRequest as error:
+            problems.append(f"machines: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _machine(name: str, table: dict[str, Any]) -> Definition:
+    """Raises BadRequest."""
+    if "memory" in table:
+        table["memory_bytes"] = table.pop("memory")
+    if "address" in table:
+        table["user_name"], table["address"], table["port"] = read_address(table["address"])
+    return checked(Definition(name=name, **table))
 
 
 def priorities(settings: Settings) -> dict[str, int]:

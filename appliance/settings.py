@@ -9,15 +9,16 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from appliance.errors import SettingsError
 
-Value = str | int | float | bool | tuple[str, ...] | Mapping[str, str]
-Kind = Literal["text", "integer", "number", "boolean", "list", "table"]
+Plain = str | int | float | bool | tuple[str, ...]
+Value = Plain | Mapping[str, str] | Mapping[str, Mapping[str, Plain]]
+Kind = Literal["text", "integer", "number", "boolean", "list", "table", "tables"]
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -57,6 +58,23 @@ RESOURCE_CLASSES: Mapping[str, str] = {
     "m4pro.large": "12/56",
 }
 """Spec 1.6. What a line of the file does not change stays."""
+
+MACHINE: tuple[tuple[str, Kind, str, str], ...] = (
+    ("address", "text", '"ci@10.0.0.7:22"', "Who to log in as, and where."),
+    ("key_file", "text", '"/etc/rondo/machine_key"', "Private key on this host to log in with."),
+    ("host_key", "text", '"ssh-ed25519 AAAA..."', "The key that the machine has to show; `rondo machine check NAME` asks for it and notes it."),
+    ("os", "text", '"linux"', "linux, macos, windows or freebsd. Left out: as it says itself, and so the next three."),
+    ("arch", "text", '"amd64"', "amd64, arm64, ..."),
+    ("cpus", "number", "8", "What jobs may take of it."),
+    ("memory", "integer", "17179869184", "[bytes]"),
+    ("classes", "list", '["acme/big", "large"]', "Resource classes it takes. Left out: those of its os and arch that fit its size."),
+    ("slots", "integer", "1", "Jobs that run there at once at most."),
+    ("home", "text", '"fresh"', "HOME of jobs: a fresh folder, or the user's own (user)."),
+    ("folder", "text", '"~/.rondo"', "Where our files go there."),
+    ("dials_in", "boolean", "false", "It cannot be reached and comes by itself (`rondo runner`): then without address, key_file and host_key,"),
+    ("runner_key", "text", '"ssh-ed25519 AAAA..."', "but with the public key of its runner."),
+)  # fmt: skip
+"""What a table [machines.NAME] may say: key, kind, an example, help."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +129,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("local.takes", "text", "machine", "Which jobs go there when it is enabled.", choices=("machine", "all")),
     Option("images", "table", {}, 'Image aliases: pattern = image ("cimg/python:*" = "registry.local/python:3.12"). First match wins.'),
     Option("priorities", "table", {}, 'Who goes first when jobs wait: pattern = number ("acme/app@main" = "10", "acme/*" = "-5"); others have 0. First match wins.'),
+    Option("machines", "tables", {}, "Machines over SSH that run `machine`, `macos` and `windows` jobs, each a table [machines.NAME]. `rondo machine add` adds others while Rondo runs."),
     Option("resource_classes", "table", RESOURCE_CLASSES, 'Resource classes: name = "CPUs/GiB". Lines here change these or add others; `machine.NAME` is what machine jobs get.'),
     Option("jobs.mounts", "list", (), 'Host paths shown read-only in every job: "/etc/ssl/certs:/etc/ssl/certs".'),
     Option("jobs.environment", "table", {}, "Environment variables of every job, below all that its project or config sets."),
@@ -203,8 +222,13 @@ class Settings:
 
     def table(self, name: str) -> Mapping[str, str]:
         value = self._values[name]
-        assert isinstance(value, Mapping), name
-        return value
+        assert _BY_NAME[name].kind == "table", name
+        return cast(Mapping[str, str], value)
+
+    def tables(self, name: str) -> Mapping[str, Mapping[str, Plain]]:
+        value = self._values[name]
+        assert _BY_NAME[name].kind == "tables", name
+        return cast(Mapping[str, Mapping[str, Plain]], value)
 
     def replaced(self, **changes: Value) -> Settings:
         """A copy with changes; `web__port=0` stands for `web.port`."""
@@ -263,9 +287,7 @@ def _from_environment(environment: Mapping[str, str], values: dict[str, Value], 
         if option is not None:
             _take(option, _parsed(option, text), variable, values, problems)
         elif variable.startswith("RONDO_") and variable not in ("RONDO_CONFIG",):
-            near = difflib.get_close_matches(variable, by_variable, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append(f"environment: unknown option {variable}{hint}")
+            problems.append(f"environment: unknown option {variable}{_did_you_mean(variable, by_variable)}")
 
 
 def variable_of(option: Option) -> str:
@@ -285,10 +307,31 @@ def _parsed(option: Option, text: str) -> object:
 
 
 def _take(option: Option, value: object, where: str, values: dict[str, Value], problems: list[str]) -> None:
+    if option.kind == "tables":
+        _take_tables(option, value, where, values, problems)
+        return
     try:
         values[option.name] = _checked(option, value)
     except ValueError as error:
         problems.append(f"{where}: {option.name} {error}")
+
+
+def _take_tables(option: Option, value: object, where: str, values: dict[str, Value], problems: list[str]) -> None:
+    if not (isinstance(value, dict) and all(isinstance(table, dict) for table in value.values())):
+        problems.append(f"{where}: {option.name} must be tables, each [{option.name}.NAME], not {value!r}")
+        return
+    kinds: dict[str, Kind] = {key: kind for key, kind, _, _ in MACHINE}
+    tables: dict[str, dict[str, Plain]] = {}
+    for name, table in value.items():
+        tables[name] = {}
+        for key, item in table.items():
+            try:
+                if key not in kinds:
+                    raise ValueError(f"is unknown{_did_you_mean(key, kinds)}")
+                tables[name][key] = cast(Plain, _checked(Option(key, kinds[key], "", "", least=0), item))
+            except ValueError as error:
+                problems.append(f"{where}: {option.name}.{name}.{key} {error}")
+    values[option.name] = tables
 
 
 def _checked(option: Option, value: object) -> Value:
@@ -305,7 +348,7 @@ def _checked(option: Option, value: object) -> Value:
         return tuple(value)
     if option.kind == "table" and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         assert isinstance(option.default, Mapping)
-        return {**option.default, **value}
+        return cast(Mapping[str, str], {**option.default, **value})
     raise ValueError(f"must be {_KIND_WORDS[option.kind]}, not {value!r}")
 
 
@@ -317,7 +360,7 @@ def _checked_number(option: Option, value: object) -> Value:
     return value
 
 
-_KIND_WORDS = {
+_KIND_WORDS: Mapping[Kind, str] = {
     "text": "a text",
     "integer": "a whole number",
     "number": "a number",
@@ -331,8 +374,8 @@ def _in_unit(option: Option) -> str:
     return f" ({option.unit})" if option.unit else ""
 
 
-def _did_you_mean(name: str) -> str:
-    near = difflib.get_close_matches(name, _BY_NAME, 1)
+def _did_you_mean(name: str, known: Iterable[str] = _BY_NAME) -> str:
+    near = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -346,6 +389,9 @@ def example_file() -> str:
     section = ""
     for option in OPTIONS:
         head, _, last = option.name.rpartition(".")
+        if option.kind == "tables":
+            lines += ["", *_help_lines(option), f"# [{option.name}.NAME]", *_machine_lines()]
+            continue
         if option.kind == "table" and not head:
             lines += ["", *_help_lines(option), f"[{option.name}]", *_table_lines(option.default)]
             section = option.name
@@ -361,6 +407,11 @@ def _help_lines(option: Option) -> list[str]:
     extra = f" [{option.unit}]" if option.unit else ""
     extra += f" One of: {', '.join(option.choices)}." if option.choices else ""
     return [f"# {option.help}{extra}"]
+
+
+def _machine_lines() -> list[str]:
+    """Set in, so that nobody takes them for options of the section before."""
+    return [f"#   {f'{key} = {example}':<40} # {words}" for key, _, example, words in MACHINE]
 
 
 def _table_lines(table: Value) -> list[str]:
