@@ -1,22 +1,27 @@
-"""A real OpenSSH server on a loopback port, with git repositories to be had by key: the git server of somebody else."""
+"""A real OpenSSH server on a loopback port: somebody else's git server, or a machine for jobs."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import getpass
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import asyncssh
 import pytest
 
 from appliance.crypto import write_private
+from appliance.executors.machine_link import Address
 from tests.vcs.repos import environment
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -59,40 +64,148 @@ class GitServer:
 @contextlib.asynccontextmanager
 async def git_server(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[GitServer]:
     """sshd as this user. Skips the test where there is none."""
-    if SSHD is None or shutil.which("git-shell") is None:
-        if os.environ.get("CI"):
-            pytest.fail("sshd is needed: install openssh-server")
-        pytest.skip("there is no sshd here: install openssh-server")
-    folder.mkdir()
-    with contextlib.suppress(OSError):  # where sshd of root wants it
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    write_private(folder / "host_key", asyncssh.generate_private_key("ssh-ed25519").export_private_key())
-    public_key = asyncssh.read_private_key(str(folder / "host_key")).export_public_key().decode().strip()
-    (folder / "authorized_keys").touch()
-    with socket.create_server((host, 0)) as taken:
-        port = taken.getsockname()[1]
-    options = {
-        "ListenAddress": host,
-        "Port": port,
-        "HostKey": folder / "host_key",
-        "AuthorizedKeysFile": folder / "authorized_keys",
-        "PermitRootLogin": "yes",
-        "PasswordAuthentication": "no",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PidFile": "none",
-    }
-    (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(SSHD, "-D", "-e", "-f", str(folder / "sshd_config"), stderr=log)
-    try:
-        async with asyncio.timeout(20):
-            while True:
-                assert process.returncode is None, (folder / "log").read_text()
-                with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
-                    break
-                await asyncio.sleep(0.02)
-        yield GitServer(folder, port, public_key)
-    finally:
-        process.terminate()
-        await process.wait()
+    if shutil.which("git-shell") is None:
+        _skip("there is no git-shell here: install git")
+    with Sshd(folder, host) as server:
+        yield GitServer(folder, server.port, server.host_key)
+
+
+class Sshd:
+    """An sshd as this user, from `with` to its end. Skips the test where there is none."""
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1", **options: object) -> None:
+        self.folder = folder
+        self.host = host
+        if SSHD is None:
+            _skip("there is no sshd here: install openssh-server")
+        folder.mkdir()
+        with contextlib.suppress(OSError):  # where sshd of root wants it
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        (folder / "authorized_keys").touch()
+        with socket.create_server((host, 0)) as taken:
+            self.port: int = taken.getsockname()[1]
+        self._options = {
+            "ListenAddress": host,
+            "Port": self.port,
+            "HostKey": folder / "host_key",
+            "AuthorizedKeysFile": folder / "authorized_keys",
+            "PermitRootLogin": "yes",
+            "PasswordAuthentication": "no",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PidFile": "none",
+            **options,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.host_key = ""
+        self.new_host_key()
+
+    def new_host_key(self, kind: str = "ssh-ed25519") -> None:
+        """For the next start."""
+        key = asyncssh.generate_private_key(kind)
+        write_private(self.folder / "host_key", key.export_private_key())
+        self.host_key = key.export_public_key().decode().strip()  # "ssh-ed25519 AAAA..."
+
+    def start(self) -> None:
+        (self.folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in self._options.items()))
+        assert SSHD is not None
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")], stderr=log)
+        deadline = time.monotonic() + 20
+        while True:
+            assert self._process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1):
+                return
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """The listener, and with it every connection: as when a machine is switched off."""
+        assert self._process is not None
+        connections = children_of(self._process.pid)
+        self._process.terminate()
+        self._process.wait()
+        for pid in connections:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def __enter__(self) -> Sshd:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def children_of(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _skip(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine to be reached over SSH, and a user of it. Its folder for jobs is below `folder`."""
+
+    server: Sshd
+    user: str
+    private_key: str
+    folder: Path
+
+    def address(self, port: int | None = None) -> Address:
+        return Address(
+            host=self.server.host,
+            port=port or self.server.port,
+            user=self.user,
+            private_key=self.private_key,
+            host_key=self.server.host_key,
+        )
+
+
+@contextlib.contextmanager
+def machine(folder: Path, **options: str) -> Iterator[Machine]:
+    """This host, as the user who runs the tests."""
+    with Sshd(folder, **options) as server:
+        yield Machine(server, getpass.getuser(), allow(server), folder / "jobs")
+
+
+@contextlib.contextmanager
+def machine_of_plain_user(folder: Path, **options: str) -> Iterator[Machine]:
+    """This host, as a user without any rights, who is there as long as the block. Skips the test unless we are root."""
+    if os.geteuid() != 0 or shutil.which("useradd") is None:
+        pytest.skip("only root can make a user for the test")
+    user = f"rondo-test-{os.getpid()}"
+    home = Path(tempfile.mkdtemp(prefix=f"{user}-"))
+    # The keys are where only root may read, and without a password sshd would think that the user is locked.
+    keys = {"AuthorizedKeysFile": "none", "AuthorizedKeysCommandUser": "root"}
+    with Sshd(folder, **keys, AuthorizedKeysCommand=f"/bin/cat {folder}/authorized_keys", **options) as server:
+        subprocess.run(["useradd", "-M", "-d", str(home), "-s", "/bin/bash", "-p", "*", user], check=True)
+        try:
+            entry = pwd.getpwnam(user)
+            os.chown(home, entry.pw_uid, entry.pw_gid)
+            yield Machine(server, user, allow(server), home / "jobs")
+            _end_all_of(entry.pw_uid)
+        finally:
+            subprocess.run(["userdel", user], check=True, capture_output=True)
+            shutil.rmtree(home)
+
+
+def allow(server: Sshd) -> str:
+    """Let a new key in, and say its private half."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with (server.folder / "authorized_keys").open("ab") as file:
+        file.write(key.export_public_key())
+    return key.export_private_key().decode()
+
+
+def _end_all_of(uid: int) -> None:
+    """Of a user who is ours alone: first the logins, then what jobs have left."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                os.kill(int(entry.name), signal.SIGKILL)
