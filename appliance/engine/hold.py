@@ -20,7 +20,7 @@ class Hold:
         self._shop = shop
         self._facts = facts
         self._record = record
-        self._rows = {row.position: row for row in facts.steps if row.kind == jobs.SSH}
+        self._rows = {row.position % jobs.LATER: row for row in facts.steps if row.kind == jobs.SSH}
 
     async def enable(self) -> None:
         """Say how to come in, before the first step."""
@@ -36,7 +36,7 @@ class Hold:
             await self._say(jobs.LAST_SSH, is_over=False)
             while (left_s := await self._left_s(since_ms)) > 0:
                 await listener.wait(min(left_s, _LOOK_S))
-        self._record.end_step(jobs.LAST_SSH, SUCCESS)
+        self._record.end_step(self._rows[jobs.LAST_SSH].position, SUCCESS)
 
     async def _left_s(self, since_ms: int) -> float:
         job_id, index = self._facts.job.id, self._facts.node.index
@@ -46,7 +46,8 @@ class Hold:
         until_ms = rules.held_until(since_ms, left_at, int(limits.hold_s * 1000), int(limits.longest_hold_s * 1000))
         return (until_ms - self._shop.clock.now_ms()) / 1000
 
-    async def _say(self, position: int, *, is_over: bool = True) -> None:
+    async def _say(self, which: int, *, is_over: bool = True) -> None:
+        position = self._rows[which].position
         await self._record.start_step(position)
         number = self._facts.job.number
         assert number is not None

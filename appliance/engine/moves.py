@@ -29,7 +29,7 @@ from appliance.model import (
     User,
     Vcs,
 )
-from appliance.store import approvals, continuations, jobs, locks, people, pipelines, projects, requirements
+from appliance.store import approvals, continuations, jobs, locks, losses, people, pipelines, projects, requirements
 from appliance.store.database import Tx
 
 
@@ -187,8 +187,7 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
         now_ms=now_ms,
     ):
         return None
-    _lay_out_steps(tx, claim)
-    jobs.start_step(tx, job.id, claim.index, 0, now_ms)
+    jobs.start_step(tx, job.id, claim.index, _lay_out_steps(tx, claim), now_ms)
     changed = settle.changed_by(tx, job)
     if job.status is JobStatus.NOT_RUNNING:
         settle.set_job(tx, job, JobStatus.RUNNING, now_ms)
@@ -196,18 +195,25 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
     return changed
 
 
-def _lay_out_steps(tx: Tx, claim: Claim) -> None:
-    jobs.add_step(tx, claim.job.id, claim.index, 0, "environment", "Spin up environment", is_background=False)
+def _lay_out_steps(tx: Tx, claim: Claim) -> int:
+    """Gives the position of the first one."""
+    first = jobs.node(tx, claim.job.id, claim.index).first_position
+
+    def add(position: int, kind: str, name: str, *, is_background: bool = False) -> None:
+        jobs.add_step(tx, claim.job.id, claim.index, first + position, kind, name, is_background=is_background)
+
+    add(0, "environment", "Spin up environment")
     for position, step in enumerate(claim.plan.steps, 1):
         is_background = isinstance(step, plans.Run) and step.background
-        jobs.add_step(tx, claim.job.id, claim.index, position, plans.kind_of(step), step.name, is_background=is_background)
+        add(position, plans.kind_of(step), step.name, is_background=is_background)
     if jobs.by_id(tx, claim.job.id).ssh_for is not None:
-        jobs.add_step(tx, claim.job.id, claim.index, jobs.FIRST_SSH, jobs.SSH, "Enable SSH", is_background=False)
-        jobs.add_step(tx, claim.job.id, claim.index, jobs.LAST_SSH, jobs.SSH, "Wait for SSH", is_background=False)
+        add(jobs.FIRST_SSH, jobs.SSH, "Enable SSH")
+        add(jobs.LAST_SSH, jobs.SSH, "Wait for SSH")
     if claim.executor == "docker" and isinstance(claim.plan.executor, plans.Docker):
         for position, image in enumerate(claim.plan.executor.images[1:], jobs.FIRST_SERVICE):
             name = f"Service {image.name} ({image.image})" if image.name else f"Service {image.image}"
-            jobs.add_step(tx, claim.job.id, claim.index, position, jobs.SERVICE, name, is_background=True)
+            add(position, jobs.SERVICE, name, is_background=True)
+    return first
 
 
 def open_node(tx: Tx, job_id: JobId, index: int, sandbox: str, now_ms: int) -> None:
@@ -253,6 +259,33 @@ def finish_node(
     return changed
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A node whose machine is gone, or that no executor could open: `attempt` is the one that it was lost in."""
+
+    job_id: JobId
+    index: int
+    attempt: int
+    why: str
+
+
+def lose_node(tx: Tx, loss: Loss, restarts: int, ended: Sequence[StepEnd], now_ms: int) -> Changed:
+    """Let a lost node wait to be started again; one that was so `restarts` times already ends. Told late it does nothing.
+
+    Its job goes on: nobody who waits for that hears of it, and its other nodes keep what they have done.
+    """
+    node = jobs.node(tx, loss.job_id, loss.index)
+    changed = settle.changed_by(tx, jobs.by_id(tx, loss.job_id))
+    if node.status is not NodeStatus.RUNNING or node.attempt != loss.attempt:
+        return changed
+    if node.attempt > restarts:
+        return finish_node(tx, loss.job_id, loss.index, NodeStatus.INFRASTRUCTURE_FAIL, loss.why, ended, now_ms)
+    advance(tx, loss.job_id, loss.index, ended, None, now_ms)
+    jobs.end_open_steps(tx, loss.job_id, loss.index, StepStatus.INFRASTRUCTURE_FAIL, now_ms)
+    losses.put_back(tx, loss.job_id, loss.index, loss.why)
+    return changed
+
+
 def fail_waiting_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
     """End a job that can never run here. Where some nodes of it run already, they go on; only the waiting ones end."""
     job = jobs.by_id(tx, job_id)
@@ -283,9 +316,11 @@ def deny_job(tx: Tx, job_id: JobId, message: str, now_ms: int) -> Changed:
     return changed
 
 
-def explain_wait(tx: Tx, job_id: JobId, message: str) -> Changed | None:
-    """Say on a waiting job why it waits; None when it says so already."""
+def explain_wait(tx: Tx, job_id: JobId, index: int, message: str) -> Changed | None:
+    """Say on a waiting job, or on a node of it that was lost, why it waits; None when it says so already."""
     job = jobs.by_id(tx, job_id)
+    if job.status is JobStatus.RUNNING:
+        return settle.changed_by(tx, job) if losses.say_of_waiting(tx, job_id, index, message) else None
     if job.message == message or job.status is not JobStatus.NOT_RUNNING:
         return None
     jobs.set_message(tx, job_id, message)

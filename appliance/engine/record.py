@@ -164,19 +164,29 @@ class Record:
     async def finish(self, status: NodeStatus, message: str) -> None:
         """Write down the node's end; what follows in the workflow follows in the same transaction."""
         ended, now_ms, words = self._take_ended(), self._shop.clock.now_ms(), self._masker.mask(message)
-        changed = await write_when_room(
-            self._shop.db, lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms)
-        )
-        self.is_finished = True
-        self._secrets_path.unlink(missing_ok=True)
-        self._shop.bell.ring("work", "outbox", *changed.topics())
-        for row in self._facts.steps:
-            self._ring_log(row.position)
+        await self._write_end(lambda tx: moves.finish_node(tx, self._job_id, self._index, status, words, ended, now_ms))
         facts = {"job": self._facts.job.number, "node": self._index, "status": str(status)}
         if status is NodeStatus.INFRASTRUCTURE_FAIL:
             log.warning("node lost", extra={**facts, "why": message})
         else:
             log.info("node finished", extra=facts)
+
+    async def lose(self, why: str) -> None:
+        """Write down that this attempt was lost; the node is started again, unless it was already."""
+        ended, now_ms, restarts = self._take_ended(), self._shop.clock.now_ms(), self._shop.limits.restarts
+        attempt = self._facts.node.attempt
+        loss = moves.Loss(job_id=self._job_id, index=self._index, attempt=attempt, why=self._masker.mask(why))
+        await self._write_end(lambda tx: moves.lose_node(tx, loss, restarts, ended, now_ms))
+        facts = {"job": self._facts.job.number, "node": self._index, "attempt": attempt, "why": loss.why}
+        log.warning("node lost", extra=facts)
+
+    async def _write_end(self, fn: Callable[[Tx], moves.Changed]) -> None:
+        changed = await write_when_room(self._shop.db, fn)
+        self.is_finished = True
+        self._secrets_path.unlink(missing_ok=True)
+        self._shop.bell.ring("work", "outbox", *changed.topics())
+        for row in self._facts.steps:
+            self._ring_log(row.position)
 
     @contextmanager
     def log(self, position: int) -> Iterator[StepLog]:

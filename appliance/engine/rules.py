@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from appliance.errors import RondoError, SandboxError, Unavailable
 from appliance.language.plan import JobType, Run, Step, When
 from appliance.model import JobStatus, NodeStatus, StepStatus, TriggerKind, WorkflowStatus
 
@@ -120,6 +121,29 @@ def may_try_again(step: Step, status: StepStatus, attempt: int) -> bool:
     if not isinstance(step, Run) or step.background:
         return False
     return status in (StepStatus.FAILED, StepStatus.TIMEDOUT) and attempt <= step.max_auto_reruns
+
+
+MACHINE = "machine:"
+"""What the names of executors begin with that are machines of their own."""
+
+
+def is_lost(executor: str, error: RondoError, *, is_opening: bool) -> bool:
+    """Whether a node that ends by this error was lost by no doing of its own, and may be started again.
+
+    A sandbox that cannot be opened is always the executor's trouble. Later only a machine that went away counts: a
+    container that is gone was removed, or had no memory left, and would be again.
+    """
+    if is_opening:
+        return isinstance(error, SandboxError | Unavailable)
+    return executor.startswith(MACHINE) and isinstance(error, SandboxError)
+
+
+def said_of_loss(executor: str, why: str) -> str:
+    """What to say of a node that was lost, because of `why`; `executor` is the one that has it now, "" while it waits."""
+    if not executor:
+        return f"Waits to be started again: {why}"
+    machine = executor.removeprefix(MACHINE)
+    return f"Started again on {machine}: {why}" if machine != executor else f"Started again: {why}"
 
 
 def node_status(steps: Iterable[StepStatus]) -> NodeStatus:

@@ -13,7 +13,7 @@ import logging
 from enum import Enum
 
 from appliance import shim
-from appliance.engine import key_ring, moves, oidc, placement, registries, remote_docker
+from appliance.engine import key_ring, moves, oidc, placement, registries, remote_docker, rules
 from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
 from appliance.engine.hold import Hold
@@ -27,11 +27,13 @@ from appliance.executors.base import Sandbox
 from appliance.model import JobId, JobStatus, NodeStatus, StepStatus
 from appliance.steps.base import SUCCESS, Outcome
 from appliance.store import jobs
+from appliance.store.database import Tx
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 5.0  # a lost ring for a cancel costs at most this
 _CLOSE_S = 60.0
+_CLOSE_LOST_S = 5.0  # a machine that is away is swept when it is back
 
 
 class _Stop(Enum):
@@ -52,7 +54,7 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
             raise SandboxLost(f"the {facts.node.executor} executor, on which this ran, is switched off now")
         facts = await oidc.with_tokens(shop, facts)
     except RondoError as error:  # or this node would take the appliance down, at every start again
-        await _give_up(shop, job_id, index, str(error))
+        await _give_up(shop, job_id, index, error)
         return
     runner = _Runner(shop, facts)
     try:
@@ -64,12 +66,21 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
             await runner.close()
 
 
-async def _give_up(shop: Workshop, job_id: JobId, index: int, why: str) -> None:
-    """End a node that cannot be begun. A sandbox that it may have is nobody's then: the janitor's."""
-    now_ms = shop.clock.now_ms()
-    changed = await write_when_room(
-        shop.db, lambda tx: moves.finish_node(tx, job_id, index, NodeStatus.INFRASTRUCTURE_FAIL, why, (), now_ms)
-    )
+async def _give_up(shop: Workshop, job_id: JobId, index: int, error: RondoError) -> None:
+    """End a node that cannot be begun, or let it wait for another machine where its own is none of ours any more.
+
+    A sandbox that it may have is nobody's then: the janitor's.
+    """
+    why, now_ms = str(error), shop.clock.now_ms()
+
+    def end(tx: Tx) -> moves.Changed:
+        node = jobs.node(tx, job_id, index)
+        if rules.is_lost(node.executor, error, is_opening=False):
+            loss = moves.Loss(job_id=job_id, index=index, attempt=node.attempt, why=why)
+            return moves.lose_node(tx, loss, shop.limits.restarts, (), now_ms)
+        return moves.finish_node(tx, job_id, index, NodeStatus.INFRASTRUCTURE_FAIL, why, (), now_ms)
+
+    changed = await write_when_room(shop.db, end)
     shop.bell.ring("work", "outbox", *changed.topics())
     log.error("a node cannot be begun", extra={"job": job_id, "node": index, "error": why})
 
@@ -78,11 +89,13 @@ class _Runner:
     def __init__(self, shop: Workshop, facts: Facts) -> None:
         self._shop = shop
         self._facts = facts
+        self._first = facts.node.first_position
         self._executor = shop.executors[facts.node.executor]
         self._sandbox: Sandbox | None = None
         self._walk: Walk | None = None
         self._meter: Meter | None = None
         self._stop: _Stop | None = None
+        self._lost_by: RondoError | None = None
         self.record = Record(shop, facts)
 
     async def run(self) -> None:
@@ -111,6 +124,10 @@ class _Runner:
             minutes = self._shop.limits.longest_s / 60
             why = f"the job ran longer than {minutes:g} minutes, the longest allowed (jobs.longest)"
             await self.record.finish(NodeStatus.TIMEDOUT, why)
+        elif self._lost_by is not None:
+            await self.close(_CLOSE_LOST_S)
+            await self.record.lose(str(self._lost_by))  # the last of all: its next attempt may begin at once
+            return
         if self._meter is not None:
             await self._meter.finish()
         await self.close()
@@ -122,14 +139,14 @@ class _Runner:
             if self._shop.carry_on is not None and self._facts.workflow.is_setup:
                 await sandbox.install("curl", shim.text("curl.sh"))
         except ImageError as error:
-            self.record.end_step(0, Outcome(StepStatus.FAILED, message=str(error)))
+            self.record.end_step(self._first, Outcome(StepStatus.FAILED, message=str(error)))
             await self._finish(NodeStatus.FAILED, str(error))
             return
         except RondoError as error:
-            self.record.end_step(0, lost(error))
-            await self._finish(NodeStatus.INFRASTRUCTURE_FAIL, str(error))
+            self.record.end_step(self._first, lost(error))
+            await self._break(error, is_opening=self._facts.node.sandbox is None)
             return
-        self.record.end_step(0, SUCCESS)
+        self.record.end_step(self._first, SUCCESS)
         self._walk = Walk(self._shop, self._facts, sandbox, self.record)
         self._meter = meter = Meter(self._shop, self._facts, sandbox)
         live = LiveNode(
@@ -155,17 +172,31 @@ class _Runner:
                 for helper in helpers:
                     helper.cancel()
             await services.end()
-            await self._finish(status, message)
+            if status is NodeStatus.INFRASTRUCTURE_FAIL and self._walk.broken_by is not None:
+                await self._break(self._walk.broken_by, is_opening=False)
+            else:
+                await self._finish(status, message)
 
     async def _finish(self, status: NodeStatus, message: str) -> None:
         if self._stop is None:
             await self.record.finish(status, message)
 
+    async def _break(self, error: RondoError, *, is_opening: bool) -> None:
+        """End the node by what broke around it, or note that it was lost: that is written when nothing of it is left."""
+        if rules.is_lost(self._facts.node.executor, error, is_opening=is_opening):
+            self._lost_by = error
+        else:
+            await self._finish(NodeStatus.INFRASTRUCTURE_FAIL, str(error))
+
     async def _open(self) -> Sandbox:
         """The node's sandbox: found again when its row names one, else a new one."""
         if self._facts.node.sandbox is not None:
             await asyncio.to_thread(self.record.recall_secrets)
-            sandbox = self._sandbox = await self._executor.reattach(self._facts.node.sandbox)
+            try:
+                sandbox = self._sandbox = await self._executor.reattach(self._facts.node.sandbox)
+            except RondoError as error:
+                await self._say_of_lost_steps(error)
+                raise
             await remote_docker.start_of_machine(self._shop, self._facts, sandbox)  # a crash may have come before
             return sandbox
         await asyncio.to_thread(self.record.remember_secrets)
@@ -173,13 +204,16 @@ class _Runner:
         placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
         known = variables(self._shop, self._facts)
         docker = remote_docker.access_of(self._shop, self._facts).kind
-        spec = placement.spec(f"{job.number}.{node.index}", self._facts.plan, placed, self._shop.places, known, docker)
+        name = f"{job.number}.{node.index}" if node.attempt == 1 else f"{job.number}.{node.index}.{node.attempt}"
+        spec = placement.spec(name, self._facts.plan, placed, self._shop.places, known, docker)
         spec = registries.with_logins(self._shop, self._facts, spec, known)
-        with self.record.log(0) as step_log:
+        with self.record.log(self._first) as step_log:
 
             async def progress(text: bytes) -> None:
                 await step_log.say(text.decode("utf-8", "replace"))
 
+            if node.lost_why:
+                await step_log.say(f"{rules.said_of_loss(node.executor, node.lost_why)}\n")
             try:
                 sandbox = self._sandbox = await self._executor.open(spec, progress)  # ours to close from now on
             except RondoError as error:
@@ -192,12 +226,20 @@ class _Runner:
             await step_log.say(f"A shell in this job while it runs: {how}\n")
         return sandbox
 
-    async def close(self) -> None:
+    async def _say_of_lost_steps(self, error: RondoError) -> None:
+        """On those that a runner before this one left under way."""
+        for row in self._facts.steps:
+            if row.status is StepStatus.RUNNING and row.kind != jobs.SERVICE:
+                with self.record.log(row.position) as step_log:
+                    await step_log.say_again(f"\n{error}\n")
+                self.record.end_step(row.position, lost(error))
+
+    async def close(self, patience_s: float = _CLOSE_S) -> None:
         """End the sandbox; one that can't be reached now is reaped by the janitor later."""
         if self._sandbox is None:
             return
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(patience_s):
                 await self._sandbox.close()
         except (SandboxError, TimeoutError) as error:
             log.warning("a sandbox could not be closed", extra={"sandbox": self._sandbox.ref, "error": str(error)})

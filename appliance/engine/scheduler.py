@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.bell import Bell
@@ -83,7 +84,8 @@ class Scheduler:
         self._run_node = run_node
         self._check_disk = check_disk
         self._priorities = priorities or {}
-        self._held: dict[tuple[JobId, int], fit.Held] = {}
+        self._held: dict[int, fit.Held] = {}  # by the runner: a node that was lost may have two for a moment
+        self._begun = itertools.count()
         self._known: dict[JobId, _Known] = {}
         self._answered_s: dict[str, float] = {}
 
@@ -102,18 +104,18 @@ class Scheduler:
         try:
             waiting = await self._db.read(lambda tx: queue.waiting(tx, _BATCH, _BATCH_OF_PROJECT))
             await self._learn(waiting)
-            troubles = await self._troubles()
-            reasons: dict[JobId, str] = {}
+            troubles = await self._troubles({one.lost_on for one in waiting})
+            reasons: dict[tuple[JobId, int], str] = {}
             wishes = []
             for one in waiting:
                 known = self._known.get(one.job_id)
                 if known is not None:
                     trouble = troubles[known.placed.executor]
                     wishes += [] if trouble else [_wish(one, known)]
-                    reasons |= {one.job_id: trouble} if trouble else {}
+                    reasons |= {(one.job_id, one.index): trouble} if trouble else {}
             decision = fit.fit(wishes, self._held.values(), (self._machine,), self._bounds, self._clock.now_ms())
             await self._start(runners, decision.starts)
-            reasons |= {wish.job_id: why for wish, why in decision.waits}
+            reasons |= {(wish.job_id, wish.index): why for wish, why in decision.waits}
             await self._explain(waiting, reasons)
         except DiskFull as error:
             log.error("a full disk holds up the scheduler", extra={"error": str(error)})
@@ -152,17 +154,17 @@ class Scheduler:
         )
         return next(matching, 0)
 
-    async def _troubles(self) -> Mapping[str, str | None]:
-        """Of each executor that somebody waits for, why nothing can start there now."""
+    async def _troubles(self, doubted: Collection[str]) -> Mapping[str, str | None]:
+        """Of each executor that somebody waits for, why nothing can start there now. Doubted ones are asked anew."""
         names = {known.placed.executor for known in self._known.values()}
-        return {name: await self._trouble(name) for name in names}
+        return {name: await self._trouble(name, is_doubted=name in doubted) for name in names}
 
-    async def _trouble(self, executor: str) -> str | None:
+    async def _trouble(self, executor: str, *, is_doubted: bool) -> str | None:
         try:
             self._check_disk()
         except DiskFull as error:
             return f"waits: {error}"
-        if self._clock.monotonic_s() - self._answered_s.get(executor, -_TRUST_S) < _TRUST_S:
+        if not is_doubted and self._clock.monotonic_s() - self._answered_s.get(executor, -_TRUST_S) < _TRUST_S:
             return None
         try:
             async with asyncio.timeout(_CHECK_S):
@@ -210,25 +212,31 @@ class Scheduler:
         )
         return moves.start_node(tx, claim, now_ms)
 
-    async def _explain(self, waiting: Sequence[queue.Waiting], reasons: Mapping[JobId, str]) -> None:
-        said = {one.job_id: one.message for one in waiting if one.status is JobStatus.NOT_RUNNING}
-        new = [(job_id, why) for job_id, why in reasons.items() if said.get(job_id, why) != why][:_EXPLAINED]
+    async def _explain(self, waiting: Sequence[queue.Waiting], reasons: Mapping[tuple[JobId, int], str]) -> None:
+        """On each job once; also on nodes that were lost, whose jobs are under way."""
+        found: dict[tuple[JobId, int], tuple[queue.Waiting, str]] = {}
+        for one in waiting:
+            why = reasons.get((one.job_id, one.index))
+            if why is not None and (one.lost_on or one.status is JobStatus.NOT_RUNNING):
+                found[one.job_id, one.index if one.lost_on else -1] = (one, why)
+        new = [(one.job_id, one.index, why) for one, why in found.values() if why != one.message][:_EXPLAINED]
         if not new:
             return
-        explained = await self._db.write(lambda tx: [moves.explain_wait(tx, job_id, why) for job_id, why in new])
+        explained = await self._db.write(lambda tx: [moves.explain_wait(tx, *one) for one in new])
         for changed in explained:
             if changed is not None:
                 self._bell.ring(*changed.topics())
 
     def _begin(self, runners: asyncio.TaskGroup, job_id: JobId, index: int, held: fit.Held) -> None:
-        self._held[job_id, index] = held
-        runners.create_task(self._run(job_id, index))
+        number = next(self._begun)
+        self._held[number] = held
+        runners.create_task(self._run(job_id, index, number))
 
-    async def _run(self, job_id: JobId, index: int) -> None:
+    async def _run(self, job_id: JobId, index: int, number: int) -> None:
         try:
             await self._run_node(job_id, index)
         finally:
-            del self._held[job_id, index]
+            del self._held[number]
             self._bell.ring("work")
 
 

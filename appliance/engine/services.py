@@ -35,7 +35,7 @@ class Services:
         self._index = facts.node.index
         self._out_of_memory = placement.out_of_memory(facts.plan, shop.places, facts.node.memory_bytes)
         self._watches = [
-            _Watch(self, sandbox.service(row.position - jobs.FIRST_SERVICE + 1), row)
+            _Watch(self, sandbox.service(row.position % jobs.LATER - jobs.FIRST_SERVICE + 1), row)
             for row in facts.steps
             if row.kind == jobs.SERVICE and not row.status.is_done
         ]

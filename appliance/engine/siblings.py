@@ -38,9 +38,9 @@ async def after_others(shop: Workshop, facts: Facts, say: Callable[[str], Awaita
 
 
 def _look(tx: Tx, facts: Facts) -> tuple[Sequence[jobs.Node], bool]:
-    """The other nodes, and whether none of them runs, nor anything else here."""
+    """The other nodes, and whether none of them runs, nor anything else here, nor waits for a machine that went away."""
     others = [node for node in jobs.nodes_of(tx, facts.job.id) if node.index != facts.node.index]
-    return others, len(jobs.running_nodes(tx)) == 1
+    return others, len(jobs.running_nodes(tx)) == 1 and all(node.attempt == 1 or node.status.is_done for node in others)
 
 
 def _is_bad(node: jobs.Node) -> bool:

@@ -38,6 +38,7 @@ class Walk:
         self._in_background: list[int] = []
         self._is_ending = False
         self.current: str | None = None  # the foreground command that runs now
+        self.broken_by: RondoError | None = None  # what kept the last step from ending by itself
 
     async def walk(self, is_stopped: Callable[[], bool]) -> tuple[NodeStatus, str]:
         """Do the steps that are left; how the node ends by them, with a word on what broke."""
@@ -137,6 +138,7 @@ class Walk:
             await step_log.say(f"{error}\n")
             return Outcome(StepStatus.FAILED, message=str(error))
         except RondoError as error:
+            self.broken_by = error
             await step_log.say(f"{error}\n")
             return lost(error)
 

@@ -35,6 +35,7 @@ class Limits:
     hold_s: float = 600.0  # a job with SSH stays open for so long when nobody is inside
     longest_hold_s: float = 7200.0
     sample_s: float = 0.0  # between two looks at what a node takes; 0: never
+    restarts: int = 1  # of a node that was lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Facts:
     job: jobs.Job
     plan: plans.Job
     node: jobs.Node
-    steps: tuple[jobs.Step, ...]
+    steps: tuple[jobs.Step, ...]  # of this attempt
     may_have_secrets: bool  # variables, contexts, keys, identity tokens: what is nobody's business but the project's
     secrets: Mapping[str, str] = field(repr=False)
     keys: Keys = field(repr=False)
@@ -114,6 +115,7 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
         # Of forks too: it opens nothing but the pipeline's own second half. A secret, so that no log shows it.
         secrets = {**secrets, continuations.KEY_NAME: continuations.key_of(box, pipeline.id)}
     project, branch = projects.by_id(tx, job.project_id), pipeline.trigger.branch
+    node = jobs.node(tx, job_id, index)
     before = None
     if branch is not None and job.number is not None:
         before = jobs.previous_number(tx, project.id, branch, job.number)
@@ -123,8 +125,8 @@ def facts_of(tx: Tx, box: SecretBox, job_id: JobId, index: int) -> Facts:
         workflow=workflow,
         job=job,
         plan=plan,
-        node=jobs.node(tx, job_id, index),
-        steps=tuple(jobs.steps_of(tx, job_id, index)),
+        node=node,
+        steps=tuple(jobs.steps_of(tx, job_id, index, node.first_position)),
         may_have_secrets=may_have_secrets,
         secrets=secrets,
         keys=key_ring.keys_of(tx, box, project, plan, may_have_secrets=may_have_secrets),

@@ -133,7 +133,7 @@ def _why(tx: Tx, job: jobs.Job) -> str:
     if job.message:
         return f" ({job.message})"
     for node in jobs.nodes_of(tx, job.id):
-        for step in jobs.steps_of(tx, job.id, node.index):
+        for step in jobs.steps_of(tx, job.id, node.index, node.first_position):
             if step.status in (StepStatus.FAILED, StepStatus.TIMEDOUT, StepStatus.INFRASTRUCTURE_FAIL):
                 return f" ({step.name}: {step.message})"
     return ""

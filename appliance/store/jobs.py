@@ -18,6 +18,8 @@ FIRST_SERVICE = 900_000
 SSH = "ssh"
 """The kind of the two rows of a job that was rerun with SSH, behind those of its steps for the same reason."""
 FIRST_SSH, LAST_SSH = 800_000, 800_001
+LATER = 1_000_000
+"""So far behind those of a node's first attempt stand the rows of its second one: they keep their logs and addresses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,16 @@ class Node:
     cpus: float
     memory_bytes: int
     message: str
+    attempt: int  # from 1; more where the ones before were lost
+    lost_on: str  # the executor of the attempt before this one
+    lost_why: str
     started_at_ms: int | None
     stopped_at_ms: int | None
+
+    @property
+    def first_position(self) -> int:
+        """Where the steps of its latest attempt begin."""
+        return (self.attempt - 1) * LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +260,9 @@ def _node(row: sqlite3.Row) -> Node:
         cpus=row["cpus"],
         memory_bytes=row["memory_bytes"],
         message=row["message"],
+        attempt=row["attempt"],
+        lost_on=row["lost_on"],
+        lost_why=row["lost_why"],
         started_at_ms=row["started_at_ms"],
         stopped_at_ms=row["stopped_at_ms"],
     )
@@ -284,17 +297,15 @@ def start_node(tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float,
     """Claim a waiting node; False when somebody has it already."""
     changed = tx.execute(
         "UPDATE nodes SET status = 'running', executor = :executor, cpus = :cpus, memory_bytes = :memory,"
-        " started_at_ms = :now WHERE job_id = :job AND idx = :index AND status = 'waiting'",
+        " message = '', started_at_ms = :now WHERE job_id = :job AND idx = :index AND status = 'waiting'",
         {"job": job_id, "index": index, "executor": executor, "cpus": cpus, "memory": memory_bytes, "now": now_ms},
     )
     return changed.rowcount == 1
 
 
 def set_sandbox(tx: Tx, job_id: JobId, index: int, ref: str) -> None:
-    tx.execute(
-        "UPDATE nodes SET sandbox = :ref WHERE job_id = :job AND idx = :index",
-        {"job": job_id, "index": index, "ref": ref},
-    )
+    sql = "UPDATE nodes SET sandbox = :ref WHERE job_id = :job AND idx = :index"
+    tx.execute(sql, {"job": job_id, "index": index, "ref": ref})
 
 
 def end_node(tx: Tx, job_id: JobId, index: int, status: NodeStatus, message: str, now_ms: int) -> bool:
@@ -322,9 +333,11 @@ def add_step(tx: Tx, job_id: JobId, index: int, position: int, kind: str, name: 
     )
 
 
-def steps_of(tx: Tx, job_id: JobId, index: int) -> list[Step]:
+def steps_of(tx: Tx, job_id: JobId, index: int, first: int = 0) -> list[Step]:
+    """A node's steps, those of lost attempts first; from `Node.first_position` on those of its latest one."""
     rows = tx.execute(
-        "SELECT * FROM steps WHERE job_id = :job AND idx = :index ORDER BY position", {"job": job_id, "index": index}
+        "SELECT * FROM steps WHERE job_id = :job AND idx = :index AND position >= :first ORDER BY position",
+        {"job": job_id, "index": index, "first": first},
     )
     return [
         Step(

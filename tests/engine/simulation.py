@@ -38,6 +38,8 @@ from appliance.model import (
 from appliance.store import jobs, pipelines, projects, queue
 from appliance.store.database import migrate
 from appliance.store.pipelines import load_trigger
+from tests.engine import losses
+from tests.engine.losses import Wrong as Wrong
 
 CPUS = 4
 WHO = User(id=UserId("u"), name="somebody", is_admin=False, sees_all_projects=True)
@@ -55,10 +57,6 @@ MOVES = SimpleNamespace(**vars(real_moves), rerun=reruns.rerun)
 
 class Crash(Exception):
     """The process dies here: the transaction is rolled back, everything in memory is gone."""
-
-
-class Wrong(AssertionError):
-    """An invariant does not hold."""
 
 
 class Brittle(sqlite3.Connection):
@@ -107,7 +105,7 @@ class World:
         )
         self.memory = Memory()
         self.deliveries: list[Trigger] = []
-        self.starts: Counter[tuple[JobId, int]] = Counter()
+        self.starts: Counter[tuple[JobId, int, int]] = Counter()  # by attempt
         self.ended: dict[tuple[str, ...], str] = {}
         self.events = 0
         self.crashes = 0
@@ -158,8 +156,8 @@ class World:
         """Let somebody do something."""
         self.now_ms += self.random.choice((1, 50, 3000, 400_000))
         act = self.random.choices(
-            [self.push, self.deliver, self.compile, self.schedule, self.run, self.late, self.person, self.crash],
-            [1, 2, 3, 8, 9, 2, 3, 0.5],
+            [self.push, self.deliver, self.compile, self.schedule, self.run, self.late, self.person, self.crash, self.lose],
+            [1, 2, 3, 8, 9, 2, 3, 0.5, 1.5],
         )[0]
         act()
 
@@ -226,9 +224,12 @@ class World:
             before = self.crashes
             changed = self.move("start_node", claim, self.now_ms)
             if before == self.crashes and changed is not None:
-                self.starts[claim.job.id, claim.index] += 1
+                attempt = jobs.node(self.tx, claim.job.id, claim.index).attempt
+                self.starts[claim.job.id, claim.index, attempt] += 1
                 self.memory.running.add((claim.job.id, claim.index))
                 self.check()
+                if self.random.random() < 0.5:
+                    self.move("open_node", claim.job.id, claim.index, "a sandbox", self.now_ms)
 
     def _claim(self, job_id: JobId, index: int) -> real_moves.Claim:
         job, plan = jobs.by_id(self.tx, job_id), jobs.plan_of(self.tx, job_id)
@@ -244,6 +245,10 @@ class World:
             self.move("finish_node", job_id, index, self.random.choice(ENDS), "", [], self.now_ms)
         if crashes == self.crashes:
             self.memory.running.discard((job_id, index))
+
+    def lose(self) -> None:
+        """A machine vanishes, or somebody tells late that one did."""
+        self.random.choice((losses.lose, losses.lose, losses.lose_late))(self)
 
     def late(self) -> None:
         """Somebody reports the end of a node that is long over, or was never begun by him."""
@@ -304,6 +309,7 @@ class World:
         if len(set(events)) < len(events):
             raise Wrong(f"an event became two pipelines: {events}")
         self._check_locks()
+        losses.check(self)
         for node, count in self.starts.items():
             if count > 1:
                 raise Wrong(f"node {node} was started {count} times")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,6 +87,35 @@ def finish_and_let_two_in(tx: Any, job_id: Any, *rest: Any) -> Any:
     return moves.finish_node(tx, job_id, *rest)
 
 
+def lose_again_and_again(tx: Any, loss: moves.Loss, restarts: int, *rest: Any) -> Any:
+    return moves.lose_node(tx, loss, 9, *rest)
+
+
+def believe_what_is_told_late(tx: Any, loss: moves.Loss, *rest: Any) -> Any:
+    latest = jobs.node(tx, loss.job_id, loss.index).attempt
+    return moves.lose_node(tx, replace(loss, attempt=latest), *rest)
+
+
+def put_back_with_the_sandbox(tx: Any, loss: moves.Loss, *rest: Any) -> Any:
+    sandbox = jobs.node(tx, loss.job_id, loss.index).sandbox
+    changed = moves.lose_node(tx, loss, *rest)
+    if sandbox is not None and jobs.node(tx, loss.job_id, loss.index).status is NodeStatus.WAITING:
+        jobs.set_sandbox(tx, loss.job_id, loss.index, sandbox)
+    return changed
+
+
+def put_back_what_was_canceled(tx: Any, loss: moves.Loss, *rest: Any) -> Any:
+    where = {"job": loss.job_id, "index": loss.index}
+    tx.execute("UPDATE nodes SET status = 'running' WHERE job_id = :job AND idx = :index AND status = 'canceled'", where)
+    return moves.lose_node(tx, loss, *rest)
+
+
+def put_back_with_open_steps(tx: Any, loss: moves.Loss, *rest: Any) -> Any:
+    changed = moves.lose_node(tx, loss, *rest)
+    tx.execute("UPDATE steps SET status = 'running' WHERE job_id = :job AND position = 0", {"job": loss.job_id})
+    return changed
+
+
 @pytest.mark.parametrize(
     ("name", "bug"),
     [
@@ -97,6 +127,11 @@ def finish_and_let_two_in(tx: Any, job_id: Any, *rest: Any) -> Any:
         ("accept", accept_every_time),
         ("cancel_workflow", cancel_and_keep_the_lock),
         ("finish_node", finish_and_let_two_in),
+        ("lose_node", lose_again_and_again),
+        ("lose_node", believe_what_is_told_late),
+        ("lose_node", put_back_with_the_sandbox),
+        ("lose_node", put_back_what_was_canceled),
+        ("lose_node", put_back_with_open_steps),
     ],
 )
 def test_a_planted_bug_is_caught(empty: sqlite3.Connection, name: str, bug: Callable[..., Any]) -> None:
