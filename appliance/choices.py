@@ -19,7 +19,6 @@ from appliance.store.machines import Definition, checked, read_address
 
 def bounds(settings: Settings) -> fit.Bounds:
     return fit.Bounds(
-        nodes=settings.integer("jobs.at_once"),
         nodes_of_project=settings.integer("jobs.at_once_per_project"),
         patience_ms=int(settings.number("jobs.patience") * 1000),
     )
@@ -103,6 +102,7 @@ def machine(settings: Settings) -> fit.Machine:
         cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
         memory_bytes=memory,
         nodes=settings.integer("jobs.at_once"),
+        bound="jobs.at_once allows",
     )
 
 

@@ -4,9 +4,10 @@ The order of service: who has waited for longer than `patience_ms` comes first, 
 among equals the project that holds the least gets the next turn, and within a project the oldest. A node goes to the
 machine that it fills best, so that large holes stay for large nodes.
 
-The first node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs
-there. Later ones may still start there when they do not delay it: when they are over before, or fit beside it. Until it
-has waited for `patience_ms` the others may pass it anyway: most jobs are short, and an estimate may be missing.
+A node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs there,
+unless an earlier one has reserved it. Later ones may still start there when they do not delay it: when they are over
+before, or fit beside it. Until it has waited for `patience_ms` the others may pass it anyway: most jobs are short, and an
+estimate may be missing.
 """
 
 from __future__ import annotations
@@ -20,21 +21,26 @@ from appliance.engine.classes import GIB
 from appliance.model import JobId, ProjectId
 
 _NEVER_MS = 1 << 60  # an end that nobody can tell
+_GRAIN = 1e-6  # CPUs; three thirds are one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What running nodes may take of a machine in all."""
+    """What running nodes may take of a machine in all. `bound` is what sets their number, as a sentence ends with it."""
 
     name: str
     cpus: float
     memory_bytes: int
     nodes: int
+    bound: str = "it has slots"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A node that waits, and the machines that could run it. `lasts_ms` is None where there is no history."""
+    """A node that waits, and the machines that could run it. `lasts_ms` is None where there is no history.
+
+    Without a size (zeros) it gets an equal share: of a machine with four slots a quarter.
+    """
 
     job_id: JobId
     index: int
@@ -61,9 +67,8 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """The rest of what decides: nodes at once in all and of one project (0: any number), and the patience."""
+    """The rest of what decides: nodes of one project at once (0: any number), and the patience."""
 
-    nodes: int
     nodes_of_project: int = 0
     patience_ms: int = 120_000
 
@@ -89,21 +94,24 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
     rooms = {machine.name: _Room(machine) for machine in machines}
     taken: dict[ProjectId, list[Held]] = defaultdict(list)
     for one in held:
-        rooms[one.machine].add(one)
+        if one.machine in rooms:  # not one that was removed under its last jobs
+            rooms[one.machine].add(one)
         taken[one.project_id].append(one)
     decision = Decision()
-    reserved: _Reservation | None = None
+    reserved: dict[str, _Reservation] = {}
     for wish in _in_turn(wishes, taken, bounds, now_ms):
         why = _why_over_bounds(wish, taken, bounds)
         if why is None:
             room = _best(wish, rooms, reserved, bounds, now_ms)
             if room is not None:
                 decision.starts.append(_start(wish, room, taken, now_ms))
-                if reserved is not None and reserved.machine == room.machine.name:
-                    reserved = room.reservation(reserved.wish)  # less is left beside it now
+                name = room.machine.name
+                if name in reserved:
+                    reserved[name] = room.reservation(reserved[name].wish)  # less is left beside it now
                 continue
-            why, reservation = _explain(wish, rooms, now_ms)
-            reserved = reserved or reservation
+            why, ahead = _explain(wish, rooms, now_ms)
+            if ahead is not None:
+                reserved.setdefault(ahead.machine, ahead)
         decision.waits.append((wish, f"waits: {why}"))
     return decision
 
@@ -143,9 +151,6 @@ def _in_turn(
 
 
 def _why_over_bounds(wish: Wish, taken: Mapping[ProjectId, Sequence[Held]], bounds: Bounds) -> str | None:
-    running = sum(len(of_project) for of_project in taken.values())
-    if running >= bounds.nodes:
-        return f"{_nodes(running)}, as many as jobs.at_once allows"
     of_project = len(taken.get(wish.project_id, ()))
     if bounds.nodes_of_project and of_project >= bounds.nodes_of_project:
         return f"{_nodes(of_project, ' of this project')}, as many as jobs.at_once_per_project allows"
@@ -186,11 +191,13 @@ class _Room:
         self.nodes += 1
 
     def size_of(self, wish: Wish) -> tuple[float, int]:
+        if not wish.cpus:
+            return self.machine.cpus / self.machine.nodes, self.machine.memory_bytes // self.machine.nodes
         return min(wish.cpus, self.machine.cpus), min(wish.memory_bytes, self.machine.memory_bytes)
 
     def has_place(self, wish: Wish) -> bool:
         cpus, memory_bytes = self.size_of(wish)
-        return self.nodes < self.machine.nodes and cpus <= self.cpus and memory_bytes <= self.memory_bytes
+        return self.nodes < self.machine.nodes and cpus <= self.cpus + _GRAIN and memory_bytes <= self.memory_bytes
 
     def reservation(self, wish: Wish) -> _Reservation:
         """When `wish` can begin here by what is known of the ends, and what is left beside it then."""
@@ -203,7 +210,7 @@ class _Room:
         cpus, memory_bytes, nodes = self.cpus, self.memory_bytes, self.nodes
         at_ms, after = 0, None
         for one in sorted(self._held, key=lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms):
-            if size[0] <= cpus and size[1] <= memory_bytes and nodes < self.machine.nodes:
+            if size[0] <= cpus + _GRAIN and size[1] <= memory_bytes and nodes < self.machine.nodes:
                 break
             cpus, memory_bytes, nodes = cpus + one.cpus, memory_bytes + one.memory_bytes, nodes - 1
             at_ms, after = (_NEVER_MS, None) if one.ends_at_ms is None else (one.ends_at_ms, one.job_number or None)
@@ -211,12 +218,12 @@ class _Room:
 
 
 def _best(
-    wish: Wish, rooms: Mapping[str, _Room], reserved: _Reservation | None, bounds: Bounds, now_ms: int
+    wish: Wish, rooms: Mapping[str, _Room], reserved: Mapping[str, _Reservation], bounds: Bounds, now_ms: int
 ) -> _Room | None:
     fitting = [
         rooms[name]
         for name in wish.machines
-        if rooms[name].has_place(wish) and not _would_delay(wish, name, reserved, bounds, now_ms)
+        if rooms[name].has_place(wish) and not _would_delay(wish, rooms[name], reserved.get(name), bounds, now_ms)
     ]
     return min(fitting, key=lambda room: (_left(wish, room), room.machine.name), default=None)
 
@@ -227,15 +234,17 @@ def _left(wish: Wish, room: _Room) -> float:
     return max((room.cpus - cpus) / room.machine.cpus, (room.memory_bytes - memory_bytes) / room.machine.memory_bytes)
 
 
-def _would_delay(wish: Wish, machine: str, reserved: _Reservation | None, bounds: Bounds, now_ms: int) -> bool:
-    if reserved is None or reserved.machine != machine:
+def _would_delay(wish: Wish, room: _Room, reserved: _Reservation | None, bounds: Bounds, now_ms: int) -> bool:
+    if reserved is None:
         return False
+    cpus, memory_bytes = room.size_of(wish)
     if now_ms - reserved.wish.since_ms <= bounds.patience_ms:
         # For now smaller ones may pass. One of its own size may not: else the younger takes what came free for the older.
-        return wish.cpus >= reserved.wish.cpus and wish.memory_bytes >= reserved.wish.memory_bytes
+        own_cpus, own_memory_bytes = room.size_of(reserved.wish)
+        return cpus >= own_cpus and memory_bytes >= own_memory_bytes
     if wish.lasts_ms is not None and now_ms + wish.lasts_ms <= reserved.begins_at_ms < _NEVER_MS:
         return False
-    return wish.cpus > reserved.spare_cpus or wish.memory_bytes > reserved.spare_memory_bytes
+    return cpus > reserved.spare_cpus + _GRAIN or memory_bytes > reserved.spare_memory_bytes
 
 
 def _start(wish: Wish, room: _Room, taken: dict[ProjectId, list[Held]], now_ms: int) -> Start:
@@ -265,19 +274,22 @@ def _explain(wish: Wish, rooms: Mapping[str, _Room], now_ms: int) -> tuple[str, 
     room = rooms[soonest.machine]
     if room.has_place(wish):
         return "an older job comes first", soonest
-    return _missing(wish, room) + _when(soonest, now_ms), soonest
+    where = f" on {room.machine.name}" if len(rooms) > 1 else ""
+    return _missing(wish, room, where) + _when(soonest, now_ms), soonest
 
 
-def _missing(wish: Wish, room: _Room) -> str:
+def _missing(wish: Wish, room: _Room, where: str) -> str:
     machine, memory_bytes, cpus = room.machine, max(room.memory_bytes, 0), max(room.cpus, 0)
+    wants_cpus, wants_bytes = room.size_of(wish)
     alone = ""
     if wish.cpus > machine.cpus or wish.memory_bytes > machine.memory_bytes:
         alone = "; it is larger than what there is and starts when nothing else runs"
-    if wish.memory_bytes > memory_bytes:
-        return f"needs {wish.memory_bytes / GIB:.1f} GiB of memory, {memory_bytes / GIB:.1f} GiB free{alone}"
-    if wish.cpus > cpus:
-        return f"needs {wish.cpus:g} CPUs, {cpus:g} free{alone}"
-    return f"{_nodes(room.nodes)} on {machine.name}, as many as it takes"
+    if room.nodes >= machine.nodes:
+        return f"{_nodes(room.nodes)} on {machine.name}, as many as {machine.bound}"
+    if wants_bytes > memory_bytes:
+        needs = max(wish.memory_bytes, wants_bytes)
+        return f"needs {needs / GIB:.1f} GiB of memory, {memory_bytes / GIB:.1f} GiB free{where}{alone}"
+    return f"needs {max(wish.cpus, wants_cpus):g} CPUs, {cpus:g} free{where}{alone}"
 
 
 def _nodes(count: int, whose: str = "") -> str:

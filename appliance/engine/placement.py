@@ -1,12 +1,13 @@
-"""Where a job runs and how much of the machine it takes: executor, containers, CPUs and memory (spec 1.6)."""
+"""Where a job runs and how much of the machine it takes: executor or machines, containers, CPUs and memory (spec 1.6)."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from appliance.engine import spots
 from appliance.engine.classes import GIB, Classes, Size
 from appliance.errors import ImageError
 from appliance.executors.base import Container, Credentials, DockerAccess, LogIn, Mount, SandboxSpec
@@ -31,14 +32,26 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    executor: str
+    """An executor of this host, or the machines of the pool that may run it. Zeros: an equal share of the machine."""
+
+    executor: str = ""
+    machines: tuple[str, ...] = ()
     cpus: float
     memory_bytes: int
 
 
-def place(job: plans.Job, places: Places) -> Placement | str:
-    """The executor and the room for a job, or a sentence why it can never run here."""
-    executor = _executor(job, places)
+def place(job: plans.Job, places: Places, pool: Sequence[spots.Spot] = ()) -> Placement | str:
+    """Where and with how much room a job runs, or a sentence why it never can.
+
+    A machine that is one for it goes before what stands in for machines on this host, even while it takes nothing.
+    """
+    wanted = spots.ask(job, places.classes, places.default_class)
+    if wanted is not None:
+        machines = tuple(spot.name for spot in pool if spots.takes(spot, wanted))
+        if machines:
+            share = wanted.size or Size(0, 0)
+            return Placement(machines=machines, cpus=share.cpus, memory_bytes=share.memory_bytes)
+    executor = _executor(job, places, wanted)
     if executor.startswith("!"):
         return executor[1:]
     size = _size(job, executor, places)
@@ -75,19 +88,19 @@ def _size(job: plans.Job, executor: str, places: Places) -> Size | str:
     return size or f"there is no resource class {name} for {kind} here; known are {known}"
 
 
-def _executor(job: plans.Job, places: Places) -> str:
-    match job.executor:
-        case plans.Macos():
-            return "!a macOS job needs a macOS machine, and this appliance has none"
-        case plans.Machine() if (job.resource_class or "").startswith("windows."):
-            return "!a Windows job needs a Windows machine, and this appliance has none"
-        case plans.Machine() if not places.has_local and not places.machine_image:
+def _executor(job: plans.Job, places: Places, wanted: spots.Ask | None) -> str:
+    """Of this host; or "!" and why there is none."""
+    if wanted is not None:
+        has_stand_in = places.has_local or places.machine_image
+        if wanted.os in spots.SYSTEMS or (wanted.is_named and not has_stand_in):
+            return "!" + spots.why_none(wanted)
+        if not has_stand_in:
             return (
-                "!a machine job needs a machine: set docker.machine_image to an image that stands in for one, "
-                "or switch on local.enabled"
+                "!a machine job needs a machine: add one (`rondo machine add`), set docker.machine_image to an image "
+                "that stands in for one, or switch on local.enabled"
             )
-        case plans.Machine():
-            return "local" if places.has_local else "docker"
+        return "local" if places.has_local else "docker"
+    match job.executor:
         case _ if places.has_local and places.local_takes_all:
             return "local"
         case _ if places.has_docker:

@@ -11,17 +11,21 @@ import contextlib
 import fnmatch
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from appliance.bell import Bell
 from appliance.clock import Clock
-from appliance.engine import admission, fit, moves, placement
+from appliance.engine import admission, fit, moves, placement, spots
+from appliance.engine.checks import Checks
+from appliance.engine.classes import GIB, Size
+from appliance.engine.spots import Spot
 from appliance.errors import DiskFull, NotFound
 from appliance.executors.base import Executor
 from appliance.model import JobId, JobStatus
 from appliance.store import contexts, jobs, queue
 from appliance.store.database import Database, Tx
+from appliance.store.machines import executor_of, name_of, takes_jobs
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +33,9 @@ _LOOK_S = 2.0
 _BATCH = 500  # waiting nodes looked at in one go
 _BATCH_OF_PROJECT = 100
 _EXPLAINED = 100  # so many of them are told why they wait
-_CHECK_S = 5.0  # an engine that hangs holds up the others' nodes for no longer
-_TRUST_S = 1.0  # an engine that answered is not asked again for so long
 
 HERE = "this machine"
+_OF_A_SLOT = Size(2, 4 * GIB)  # of a machine that nobody has measured yet
 
 RunNode = Callable[[JobId, int], Awaitable[None]]
 Priorities = Mapping[str, int]
@@ -69,6 +72,7 @@ class Scheduler:
         executors: Mapping[str, Executor],
         places: placement.Places,
         machine: fit.Machine,
+        pool: Callable[[], Sequence[Spot]] = tuple,
         bounds: fit.Bounds,
         run_node: RunNode,
         check_disk: Callable[[], None],
@@ -77,9 +81,11 @@ class Scheduler:
         self._db = db
         self._bell = bell
         self._clock = clock
-        self._executors = executors
+        self._checks = Checks(executors, bell, clock)
         self._places = places
         self._machine = machine
+        self._pool = pool
+        self._spots: Mapping[str, Spot] = {}  # as the pool was at the last look
         self._bounds = bounds
         self._run_node = run_node
         self._check_disk = check_disk
@@ -87,7 +93,6 @@ class Scheduler:
         self._held: dict[int, fit.Held] = {}  # by the runner: a node that was lost may have two for a moment
         self._begun = itertools.count()
         self._known: dict[JobId, _Known] = {}
-        self._answered_s: dict[str, float] = {}
 
     async def run(self, resumed: list[jobs.Node]) -> None:
         """Schedule until cancelled; `resumed` nodes run already and are gone on with. Cancelling detaches all runners."""
@@ -103,25 +108,31 @@ class Scheduler:
         """Start what fits, and say of the rest why it waits: each in one write, since a write costs the disk a sync."""
         try:
             waiting = await self._db.read(lambda tx: queue.waiting(tx, _BATCH, _BATCH_OF_PROJECT))
+            self._look_at_pool()
             await self._learn(waiting)
-            troubles = await self._troubles({one.lost_on for one in waiting})
-            reasons: dict[tuple[JobId, int], str] = {}
-            wishes = []
-            for one in waiting:
-                known = self._known.get(one.job_id)
-                if known is not None:
-                    trouble = troubles[known.placed.executor]
-                    wishes += [] if trouble else [_wish(one, known)]
-                    reasons |= {(one.job_id, one.index): trouble} if trouble else {}
-            decision = fit.fit(wishes, self._held.values(), (self._machine,), self._bounds, self._clock.now_ms())
+            wishes, reasons = await self._wishes(runners, waiting)
+            machines = (self._machine, *(_machine(spot) for spot in self._spots.values()))
+            decision = fit.fit(wishes, self._held.values(), machines, self._bounds, self._clock.now_ms())
             await self._start(runners, decision.starts)
             reasons |= {(wish.job_id, wish.index): why for wish, why in decision.waits}
             await self._explain(waiting, reasons)
         except DiskFull as error:
             log.error("a full disk holds up the scheduler", extra={"error": str(error)})
 
+    def _look_at_pool(self) -> None:
+        """Where it is another one than at the last look, all find their places anew."""
+        now = {spot.name: spot for spot in self._pool()}
+        known = [] if now == self._spots else list(self._known.items())
+        self._spots = now
+        for job_id, one in known:
+            placed = placement.place(one.candidate.plan, self._places, tuple(now.values()))
+            if isinstance(placed, str):
+                del self._known[job_id]  # to be told so
+            else:
+                self._known[job_id] = replace(one, placed=placed)
+
     async def _learn(self, waiting: Sequence[queue.Waiting]) -> None:
-        """Find a place for those that are new; one that can go nowhere ends here with the reason."""
+        """Find places for those that are new; one that can go nowhere ends here with the reason."""
         of_jobs = dict.fromkeys(one.job_id for one in waiting)
         self._known = {job_id: known for job_id, known in self._known.items() if job_id in of_jobs}
         new = [job_id for job_id in of_jobs if job_id not in self._known]
@@ -132,7 +143,7 @@ class Scheduler:
 
     async def _place(self, facts: _Facts) -> None:
         job_id, candidate = facts.job_id, facts.candidate
-        placed = placement.place(candidate.plan, self._places)
+        placed = placement.place(candidate.plan, self._places, tuple(self._spots.values()))
         now_ms = self._clock.now_ms()
         if facts.denied:
             changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, facts.denied, now_ms))
@@ -154,27 +165,41 @@ class Scheduler:
         )
         return next(matching, 0)
 
-    async def _troubles(self, doubted: Collection[str]) -> Mapping[str, str | None]:
-        """Of each executor that somebody waits for, why nothing can start there now. Doubted ones are asked anew."""
-        names = {known.placed.executor for known in self._known.values()}
-        return {name: await self._trouble(name, is_doubted=name in doubted) for name in names}
+    async def _wishes(
+        self, runners: asyncio.TaskGroup, waiting: Sequence[queue.Waiting]
+    ) -> tuple[list[fit.Wish], dict[tuple[JobId, int], str]]:
+        """Those that can start where there is room, and of the others why not."""
+        wishes, reasons, full = list[fit.Wish](), dict[tuple[JobId, int], str](), self._full_disk()
+        asked = {known.placed.executor for known in self._known.values() if known.placed.executor}
+        doubted = {one.lost_on for one in waiting}
+        troubles = {} if full else await self._checks.troubles(runners, asked, doubted)
+        for one in waiting:
+            if (known := self._known.get(one.job_id)) is None:
+                continue
+            machines = () if full else self._open_machines(known.placed, troubles)
+            if machines:
+                wishes.append(_wish(one, known, machines))
+            else:
+                reasons[one.job_id, one.index] = f"waits: {full or self._why_closed(known.placed, troubles)}"
+        return wishes, reasons
 
-    async def _trouble(self, executor: str, *, is_doubted: bool) -> str | None:
+    def _full_disk(self) -> str:
         try:
             self._check_disk()
         except DiskFull as error:
-            return f"waits: {error}"
-        if not is_doubted and self._clock.monotonic_s() - self._answered_s.get(executor, -_TRUST_S) < _TRUST_S:
-            return None
-        try:
-            async with asyncio.timeout(_CHECK_S):
-                trouble = await self._executors[executor].check()
-        except TimeoutError:
-            trouble = f"the {executor} executor has not answered for {_CHECK_S:g} seconds"
-        if trouble:
-            return f"waits: {trouble}"
-        self._answered_s[executor] = self._clock.monotonic_s()
-        return None
+            return str(error)
+        return ""
+
+    def _open_machines(self, placed: placement.Placement, troubles: Mapping[str, str]) -> tuple[str, ...]:
+        """Where a node could start if there is room."""
+        if placed.executor:
+            return () if placed.executor in troubles else (HERE,)
+        return tuple(name for name in placed.machines if not self._spots[name].trouble)
+
+    def _why_closed(self, placed: placement.Placement, troubles: Mapping[str, str]) -> str:
+        if placed.executor:
+            return troubles[placed.executor]
+        return spots.why_waiting([self._spots[name] for name in placed.machines])
 
     async def _start(self, runners: asyncio.TaskGroup, starts: Sequence[fit.Start]) -> None:
         if not starts:
@@ -202,11 +227,13 @@ class Scheduler:
         known = self._known[start.wish.job_id]
         if admission.why_denied(tx, start.wish.job_id, known.candidate.plan):
             return None  # since it was placed: the next look says so
+        if start.machine != HERE and not takes_jobs(tx, start.machine):
+            return None  # drained this moment
         claim = moves.Claim(
             job=jobs.by_id(tx, start.wish.job_id),
             index=start.wish.index,
             plan=known.candidate.plan,
-            executor=known.placed.executor,
+            executor=known.placed.executor or executor_of(start.machine),
             cpus=start.cpus,
             memory_bytes=start.memory_bytes,
         )
@@ -240,12 +267,23 @@ class Scheduler:
             self._bell.ring("work")
 
 
-def _wish(one: queue.Waiting, known: _Known) -> fit.Wish:
+def _machine(spot: Spot) -> fit.Machine:
+    return fit.Machine(
+        name=spot.name,
+        cpus=spot.cpus or _OF_A_SLOT.cpus * spot.slots,
+        memory_bytes=spot.memory_bytes or _OF_A_SLOT.memory_bytes * spot.slots,
+        nodes=spot.slots,
+    )
+
+
+def _wish(one: queue.Waiting, known: _Known, machines: tuple[str, ...]) -> fit.Wish:
+    """One that was lost goes to another machine than that, where it can."""
+    elsewhere = tuple(name for name in machines if executor_of(name) != one.lost_on)
     return fit.Wish(
         job_id=one.job_id,
         index=one.index,
         project_id=one.project_id,
-        machines=(HERE,),
+        machines=elsewhere or machines,
         cpus=known.placed.cpus,
         memory_bytes=known.placed.memory_bytes,
         since_ms=one.queued_at_ms,
@@ -272,7 +310,7 @@ def _held_by(tx: Tx, node: jobs.Node) -> fit.Held:
     lasts_ms = queue.typical_ms(tx, job.project_id, job.name)
     return fit.Held(
         project_id=job.project_id,
-        machine=HERE,
+        machine=name_of(node.executor or "") or HERE,
         cpus=node.cpus,
         memory_bytes=node.memory_bytes,
         job_number=job.number or 0,

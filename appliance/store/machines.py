@@ -361,6 +361,16 @@ def undrain(tx: Tx, name: str) -> None:
     tx.execute("UPDATE machines SET drained_at_ms = NULL WHERE name = :name", {"name": name})
 
 
+def takes_jobs(tx: Tx, name: str) -> bool:
+    """Whether it may be given something new: it is there, not drained, not broken."""
+    row = tx.execute(
+        "SELECT 1 FROM machines WHERE name = :name AND drained_at_ms IS NULL AND broken_since_ms IS NULL"
+        " AND removed_at_ms IS NULL",
+        {"name": name},
+    ).fetchone()
+    return row is not None
+
+
 def mark_broken(tx: Tx, name: str, trouble: str, now_ms: int) -> None:
     """It was asked, and the answer is a trouble (a sentence): it is out until it is well."""
     tx.execute(

@@ -145,7 +145,7 @@ class House:
             executors=executors,
             places=places,
             machine=Machine(name=HERE, cpus=100_000, memory_bytes=1 << 60, nodes=100_000),
-            bounds=Bounds(nodes=100_000),
+            bounds=Bounds(),
             run_node=self._run,
             check_disk=lambda: None,
         )

@@ -12,7 +12,7 @@ from appliance.model import JobId, ProjectId
 
 HERE = Machine(name="here", cpus=8, memory_bytes=16 * GIB, nodes=100)
 SMALL = Machine(name="small", cpus=2, memory_bytes=4 * GIB, nodes=100)
-BOUNDS = Bounds(nodes=100, patience_ms=120_000)
+BOUNDS = Bounds(patience_ms=120_000)
 NOW = 10_000_000
 
 
@@ -144,6 +144,39 @@ def test_another_machine_is_not_held_up_by_the_reservation() -> None:
     assert {start.wish.job_id: start.machine for start in decision.starts} == {"little": "small"}
 
 
+def test_each_machine_is_kept_for_the_oldest_that_waits_for_it() -> None:
+    """Were only one of them kept, small jobs would take the other for ever."""
+    wishes = [
+        wish("mac", 2, 4, waited_s=900, machines=("small",)),
+        wish("large", 8, 16, waited_s=600),
+        wish("little", 2, 4, waited_s=1, lasts_s=5000, machines=("here", "small")),
+    ]
+    decision = fit(wishes, [held(4, 8), held(2, 4, at="small")], [HERE, SMALL], BOUNDS, NOW)
+    assert started(decision) == []
+    assert reasons(decision)["little"] == "waits: an older job comes first"
+
+
+def test_a_wait_names_the_machine_where_there_are_several() -> None:
+    running = [held(2, 3, at="small", ends_in_s=300)]
+    said = reasons(fit([wish("a", 1, 2, machines=("small",))], running, [HERE, SMALL], BOUNDS, NOW))
+    assert said == {"a": "waits: needs 2.0 GiB of memory, 1.0 GiB free on small; job 812 ends in about 5 min"}
+
+
+def test_a_job_without_a_size_gets_an_equal_share_and_slots_are_kept() -> None:
+    thirds = Machine(name="thirds", cpus=1, memory_bytes=GIB, nodes=3)
+    wishes = [wish(f"{number}", 0, 0, machines=("thirds",)) for number in range(4)]
+    decision = fit(wishes, [], [HERE, thirds], BOUNDS, NOW)
+    assert len(decision.starts) == 3
+    assert {(start.cpus, start.memory_bytes) for start in decision.starts} == {(1 / 3, GIB // 3)}
+    assert reasons(decision)["3"] == "waits: 3 nodes run on thirds, as many as it has slots"
+
+
+def test_what_runs_on_a_machine_that_was_removed_counts_for_its_project_only() -> None:
+    wishes = [wish("a", project="p"), wish("b", project="q")]
+    decision = fit(wishes, [held(8, 16, at="gone")], [HERE], Bounds(nodes_of_project=1), NOW)
+    assert started(decision) == ["b"]
+
+
 def test_what_is_larger_than_the_machine_gets_all_of_it_when_nothing_else_runs() -> None:
     (start,) = fit([wish("huge", 64, 128)], [], [HERE], BOUNDS, NOW).starts
     assert (start.cpus, start.memory_bytes) == (8, 16 * GIB)
@@ -151,23 +184,17 @@ def test_what_is_larger_than_the_machine_gets_all_of_it_when_nothing_else_runs()
     assert said.endswith("it is larger than what there is and starts when nothing else runs")
 
 
-@pytest.mark.parametrize(
-    ("bounds", "said"),
-    [
-        (Bounds(nodes=1), "waits: 1 node runs, as many as jobs.at_once allows"),
-        (
-            Bounds(nodes=9, nodes_of_project=1),
-            "waits: 1 node of this project runs, as many as jobs.at_once_per_project allows",
-        ),
-    ],
-)
-def test_bounds(bounds: Bounds, said: str) -> None:
-    assert reasons(fit([wish("a")], [held()], [HERE], bounds, NOW)) == {"a": said}
+def test_the_bounds_of_a_machine_and_of_a_project() -> None:
+    few = Machine(name="this machine", cpus=8, memory_bytes=16 * GIB, nodes=1, bound="jobs.at_once allows")
+    said = {"a": "waits: 1 node runs on this machine, as many as jobs.at_once allows; job 812 ends in about 50 s"}
+    assert reasons(fit([wish("a", machines=(few.name,))], [held(at=few.name, ends_in_s=50)], [few], BOUNDS, NOW)) == said
+    said = {"a": "waits: 1 node of this project runs, as many as jobs.at_once_per_project allows"}
+    assert reasons(fit([wish("a")], [held()], [HERE], Bounds(nodes_of_project=1), NOW)) == said
 
 
 def test_a_project_at_its_bound_holds_up_nobody_else() -> None:
     wishes = [wish("a", waited_s=90), wish("b", project="q")]
-    assert started(fit(wishes, [held()], [HERE], Bounds(nodes=9, nodes_of_project=1), NOW)) == ["b"]
+    assert started(fit(wishes, [held()], [HERE], Bounds(nodes_of_project=1), NOW)) == ["b"]
 
 
 def test_without_a_machine_it_says_so() -> None:
@@ -199,7 +226,7 @@ def test_nobody_starves_and_nothing_is_given_twice(seed: int) -> None:
                     lasts_ms=lasts_s * 1000 if has_history else None,
                 )
             )
-        decision = fit(waiting, [one for _, one in running], [HERE], Bounds(nodes=50, patience_ms=20_000), now)
+        decision = fit(waiting, [one for _, one in running], [HERE], Bounds(patience_ms=20_000), now)
         assert len(decision.starts) + len(decision.waits) == len(waiting)
         for start in decision.starts:
             waits.append(now - start.wish.since_ms)

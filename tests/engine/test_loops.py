@@ -226,7 +226,7 @@ async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, capl
         executors={"docker": FakeExecutor()},
         places=PLACES,
         machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-        bounds=Bounds(nodes=1),
+        bounds=Bounds(),
         run_node=run,
         check_disk=lambda: None,
     )
@@ -312,7 +312,7 @@ async def test_an_engine_that_hangs_is_told_of_and_asked_again(db: Database) -> 
         executors={"docker": HangingExecutor()},
         places=PLACES,
         machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-        bounds=Bounds(nodes=1),
+        bounds=Bounds(),
         run_node=lambda job_id, index: asyncio.sleep(0),
         check_disk=lambda: None,
     )

@@ -358,7 +358,7 @@ async def test_a_lost_node_says_why_it_waits_and_its_engine_is_asked_anew(tmp_pa
             executors=here.executors,
             places=PLACES,
             machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-            bounds=Bounds(nodes=1),
+            bounds=Bounds(),
             run_node=lambda job_id, index: run_node(shop, job_id, index),
             check_disk=lambda: None,
         )

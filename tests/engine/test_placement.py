@@ -8,6 +8,7 @@ import pytest
 
 from appliance.engine.classes import GIB, Classes
 from appliance.engine.placement import Placement, Places, aliased, out_of_memory, place, spec
+from appliance.engine.spots import Spot, why_waiting
 from appliance.errors import ImageError
 from appliance.language import plan as plans
 from appliance.settings import RESOURCE_CLASSES
@@ -81,9 +82,10 @@ def test_the_smallest_class_that_would_do_is_of_the_same_family() -> None:
         (job(resource_class="huge"), PLACES, "there is no resource class huge"),
         (job(plans.Machine(), "small"), replace(PLACES, has_local=True), "no resource class small for machine jobs"),
         (job(plans.Machine(), "gpu.nvidia.small"), replace(PLACES, machine_image="vm"), "GPU"),
-        (job(plans.Macos(xcode="16")), PLACES, "macOS machine"),
+        (job(plans.Macos(xcode="16")), PLACES, "no macOS machine here takes jobs without a resource class: `rondo machine"),
         (job(plans.Machine()), PLACES, "docker.machine_image"),
-        (job(plans.Machine(), "windows.medium"), PLACES, "Windows machine"),
+        (job(plans.Machine(), "acme/big"), PLACES, "no machine has the resource class acme/big: `rondo machine list` shows"),
+        (job(plans.Machine(), "windows.large"), PLACES, "no Windows machine has the resource class windows.large"),
         (job(), replace(PLACES, has_docker=False), "docker.enabled is off"),
     ],
 )
@@ -99,6 +101,72 @@ def test_machine_jobs_go_to_this_host_or_to_the_image_that_stands_in() -> None:
     stand_in = place(job(plans.Machine()), places)
     assert isinstance(stand_in, Placement) and stand_in.executor == "docker"
     assert [one.image for one in spec("1.0", job(plans.Machine()), stand_in, places, {}).containers] == ["vm"]
+
+
+BOX = Spot(name="box", os="linux", arch="amd64", cpus=4, memory_bytes=int(15.3 * GIB))
+ARM = Spot(name="arm", os="linux", arch="arm64", cpus=8, memory_bytes=32 * GIB)
+BIG = Spot(name="big", os="linux", arch="amd64", classes=("acme/big", "2xlarge"), cpus=2, memory_bytes=4 * GIB)
+MAC = Spot(name="mac", os="macos", arch="arm64", cpus=8, memory_bytes=16 * GIB)
+PRO = Spot(name="pro", os="macos", arch="arm64", classes=("m4pro.medium", "acme/mac"), cpus=8, memory_bytes=16 * GIB)
+WIN = Spot(name="win", os="windows", arch="amd64")
+POOL = (BOX, ARM, BIG, MAC, PRO, WIN)
+XCODE = plans.Macos(xcode="16")
+WINDOWS = plans.Machine(image="windows-server-2022-gui:current")
+
+
+@pytest.mark.parametrize(
+    ("executor", "name", "machines"),
+    [
+        (plans.Machine(), None, ("box",)),
+        (plans.Machine(), "large", ("box",)),  # its 15.3 GiB are sold as 16
+        (plans.Machine(), "xlarge", ()),
+        (plans.Machine(), "2xlarge", ("big",)),  # it says so, whatever its size
+        (plans.Machine(), "arm.large", ("arm",)),
+        (plans.Machine(image="arm-default"), None, ("arm",)),
+        (plans.Machine(), "acme/big", ("big",)),
+        (plans.Machine(), "acme/mac", ("pro",)),
+        (plans.Machine(), "acme/other", ()),
+        (plans.Machine(), "gpu.nvidia.small", ()),
+        (XCODE, None, ("mac", "pro")),
+        (XCODE, "m4pro.medium", ("pro",)),
+        (XCODE, "m4pro.large", ()),
+        (XCODE, "acme/mac", ("pro",)),
+        (XCODE, "acme/big", ()),
+        (WINDOWS, None, ("win",)),
+        (WINDOWS, "windows.2xlarge", ("win",)),  # nobody has measured it yet
+        (plans.Machine(), "windows.medium", ("win",)),
+        (plans.Machine(), "windows.gpu.nvidia.medium", ()),
+        (DOCKER, None, ()),
+        (DOCKER, "acme/big", ()),
+    ],
+)
+def test_which_machines_take_which_jobs(executor: plans.Executor, name: str | None, machines: tuple[str, ...]) -> None:
+    placed = place(job(executor, name), PLACES, POOL)
+    assert (placed.machines if isinstance(placed, Placement) else ()) == machines
+    if machines:
+        assert isinstance(placed, Placement) and not placed.executor
+
+
+def test_a_machine_goes_before_what_stands_in_for_one_also_while_it_takes_nothing() -> None:
+    places = replace(PLACES, has_local=True, machine_image="vm")
+    drained = replace(BOX, trouble="is drained")
+    placed = place(job(plans.Machine()), places, (drained,))
+    assert isinstance(placed, Placement) and placed.machines == ("box",)
+    stand_in = place(job(plans.Machine(), "acme/other"), places, (drained,))
+    assert isinstance(stand_in, Placement) and stand_in.executor == "local"
+
+
+def test_a_class_without_a_line_is_an_equal_share_of_the_machine() -> None:
+    placed = place(job(plans.Machine(), "acme/big"), PLACES, POOL)
+    assert placed == Placement(machines=("big",), cpus=0, memory_bytes=0)
+    sized = replace(PLACES, classes=Classes({**RESOURCE_CLASSES, "acme/big": "1/2"}))
+    placed = place(job(plans.Machine(), "acme/big"), sized, POOL)
+    assert placed == Placement(machines=("big",), cpus=1, memory_bytes=2 * GIB)
+
+
+def test_a_wait_for_machines_says_what_each_of_them_has() -> None:
+    spots = [replace(BOX, name=f"b{number}", trouble="is drained") for number in range(5)]
+    assert why_waiting(spots) == "machine b0 is drained; machine b1 is drained; machine b2 is drained; and 2 more"
 
 
 async def test_registry_logins_are_filled_in_and_nothing_else_is() -> None:
