@@ -20,7 +20,7 @@ from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
 from appliance.clock import Clock, SystemClock
-from appliance.core import Core, Reach, at_work, made, trade, upkeep
+from appliance.core import Core, Reach, at_work, drafter_of, made, trade, upkeep
 from appliance.engine.commands import Commands
 from appliance.engine.recovery import forget_secrets, recover
 from appliance.model import Vcs
@@ -111,8 +111,9 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
         await forget_secrets(core.db, core.blobs)
         await door.reconcile()
         note_addresses(core.data, addresses)
+        reach, drafter = _reach(core, addresses, door.public_key), drafter_of(core)
         async with (
-            at_work((*trade(core, _reach(core, addresses, door.public_key), resumed), *upkeep(core))),
+            at_work((*trade(core, reach, drafter, resumed), *upkeep(core, reach, drafter))),
             web_server.serving(site, listener, core.settings.number("drain.longest")),
         ):
             ready.set()

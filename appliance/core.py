@@ -24,7 +24,7 @@ from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
 from appliance.engine.courier import Courier
-from appliance.engine.drafting import Drafter
+from appliance.engine.drafting import Choose, Drafter
 from appliance.engine.expiry import Expiry
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
@@ -127,20 +127,19 @@ async def at_work(loops: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[N
             task.cancel()
 
 
-def trade(core: Core, reach: Reach, resumed: list[jobs.Node]) -> list[Coroutine[Any, Any, None]]:
+def trade(core: Core, reach: Reach, drafter: Drafter, resumed: list[jobs.Node]) -> list[Coroutine[Any, Any, None]]:
     """The loops that bring pipelines to their ends. `resumed`: the nodes that recovery found still running."""
-    drafter = _drafter(core)
     return [
-        _intake(core, drafter, reach).run(),
         _continuer(core, drafter).run(),
         _scheduler(core, _workshop(core, reach)).run(resumed),
         _expiry(core).run(),
     ]
 
 
-def upkeep(core: Core) -> list[Coroutine[Any, Any, None]]:
-    """The loops of an appliance that stays up."""
+def upkeep(core: Core, reach: Reach, drafter: Drafter) -> list[Coroutine[Any, Any, None]]:
+    """The loops of an appliance that stays up: pipelines begin by themselves, and old things go."""
     return [
+        _intake(core, drafter, reach).run(),
         Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run(),
         *(executor.keep_warm() for executor in _warm_ones(core)),
         _janitor(core).run(),
@@ -229,8 +228,9 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
     )
 
 
-def _drafter(core: Core) -> Drafter:
+def drafter_of(core: Core, choose: Choose | None = None) -> Drafter:
     return Drafter(
+        choose=choose,
         db=core.db,
         box=core.box,
         orbs=lambda project, lock: core.orbs.source(project.org, lock),

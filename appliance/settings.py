@@ -235,10 +235,13 @@ class Settings:
         return Settings({**self._values, **{name.replace("__", "."): value for name, value in changes.items()}})
 
 
-def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
-    """The settings from `path` (None: no file) and the environment. Raises SettingsError with every problem at once."""
+def load(path: Path | None, environment: Mapping[str, str], usual: Mapping[str, Value] | None = None) -> Settings:
+    """The settings from `path` (None: no file) and the environment. Raises SettingsError with every problem at once.
+
+    `usual` goes before the defaults, for a command that has others.
+    """
     problems: list[str] = []
-    values: dict[str, Value] = {}
+    values: dict[str, Value] = dict(usual or {})
     if path is not None:
         _from_file(path, values, problems)
     _from_environment(environment, values, problems)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from appliance import language
 from appliance.crypto import SecretBox
 from appliance.engine import moves
+from appliance.errors import BadRequest
 from appliance.language import plan as plans
 from appliance.model import Occasion, PipelineId, Project
 from appliance.store import continuations, pipelines, projects
@@ -19,6 +20,10 @@ _MOST_CONTEXTS = 100  # spec 1.13
 LOCK_PATH = ".circleci/orbs.lock"
 
 
+Choose = Callable[[plans.Plan], Awaitable[plans.Plan]]
+"""Gives the part of a plan that is to run. Raises BadRequest when there is no such part."""
+
+
 class Drafter:
     def __init__(
         self,
@@ -27,8 +32,10 @@ class Drafter:
         box: SecretBox,
         orbs: Callable[[Project, str | None], language.OrbSource],
         excuses_consumed: bool = False,
+        choose: Choose | None = None,
     ) -> None:
         self._db = db
+        self._choose = choose
         self._excuses_consumed = excuses_consumed
         self._box = box
         self._orbs = orbs
@@ -65,6 +72,11 @@ class Drafter:
             plan = _for_occasion(plan, occasion)
             said += _left_out(plan, occasion, is_continuation)
         missing = _unsupported(plan, flags.setup_workflows) if plan is not None else []
+        if plan is not None and self._choose is not None:
+            try:
+                plan = await self._choose(plan)
+            except BadRequest as error:
+                missing.append(_error(str(error)))
         return moves.Draft(
             pipeline_id=pipeline_id,
             number=number,
@@ -110,7 +122,7 @@ def _unsupported(plan: plans.Plan, may_set_up: bool) -> list[pipelines.Problem]:
     named = {context for workflow in plan.workflows for job in workflow.jobs for context in job.contexts}
     if len(named) > _MOST_CONTEXTS:
         found.append(f"the jobs name {len(named)} contexts; there may be {_MOST_CONTEXTS} in a config")
-    return [pipelines.Problem(type="config", kind="error", message=text, text=text) for text in found]
+    return [_error(text) for text in found]
 
 
 def _for_occasion(plan: plans.Plan, occasion: Occasion | None) -> plans.Plan:
@@ -136,6 +148,10 @@ def _left_out(plan: plans.Plan, occasion: Occasion | None, is_continuation: bool
         if job.type is plans.JobType.RELEASE
     ]
     return [_warning(text) for text in found]
+
+
+def _error(text: str) -> pipelines.Problem:
+    return pipelines.Problem(type="config", kind="error", message=text, text=text)
 
 
 def _warning(text: str) -> pipelines.Problem:

@@ -223,7 +223,7 @@ class _Runner:
             await step_log.say(await remote_docker.start_of_machine(self._shop, self._facts, sandbox))
             assert job.number is not None
             how = self._shop.ssh_command(job.number, node.index)
-            await step_log.say(f"A shell in this job while it runs: {how}\n")
+            await step_log.say(f"A shell in this job while it runs: {how}\n" if how else "")
         return sandbox
 
     async def _say_of_lost_steps(self, error: RondoError) -> None:

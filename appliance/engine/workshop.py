@@ -66,7 +66,7 @@ class Workshop:
     remote_docker: DockerRules = DockerRules()
     everywhere: Mapping[str, str]  # environment of every job
     web_url: str
-    ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types
+    ssh_command: Callable[[int, int], str]  # job number, node index -> what a person types, "" for no way
     git_url: Callable[[Project], str]
     carry_on: Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
     known_hosts: Callable[[], str]  # lines for the jobs' file of that name

@@ -1,0 +1,182 @@
+"""`rondo run`: the working tree's config on this computer, with the engine of the server and without a server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.errors import BadRequest, Conflict, SettingsError, VcsError
+
+if TYPE_CHECKING:
+    from appliance.laptop.place import Place
+    from appliance.laptop.watch import Display
+    from appliance.laptop.wishes import Wishes
+    from appliance.settings import Settings
+
+_ENDS = """\
+Exit codes: 0 success, 1 something failed, 2 nothing could be run (wrong words, an invalid config, no Docker engine),
+3 an approval was not given, 130 canceled."""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run this working tree's config on this computer",
+        description="Run the workflows of .circleci/config.yml on the files as they are here, committed or not.",
+        epilog=_ENDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workflow", nargs="?", metavar="WORKFLOW", help="only this one, also when it is scheduled")
+    parser.add_argument("--job", metavar="JOB", help="only this job (or those of a pattern like 'test-*'), by itself")
+    parser.add_argument("--with-requires", action="store_true", help="with --job: also what it requires, first")
+    parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="run this file, not .circleci/config.yml")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter")
+    parser.add_argument("--branch", metavar="NAME", help="play this branch in filters and values")
+    parser.add_argument("--tag", metavar="NAME", help="play a push of this tag")
+    given = parser.add_argument_group("what jobs are given")
+    given.add_argument("--secret-file", type=Path, metavar="FILE", help="variables of the project: NAME=VALUE lines, masked")
+    given.add_argument(
+        "--context", action="append", default=[], metavar="NAME=FILE", help="the variables of one context, masked"
+    )
+    given.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable that is not masked")
+    given.add_argument("--no-cache", action="store_true", help="forget the caches of earlier runs first")
+    where = parser.add_argument_group("where jobs run")
+    where.add_argument(
+        "--executor", choices=("docker", "local"), default="docker", help="local: as processes of this host, unprotected"
+    )
+    where.add_argument(
+        "--settings", type=Path, metavar="FILE", help="image aliases, sizes and more: ~/.config/rondo/run.toml"
+    )
+    where.add_argument("--wait", action="store_true", help="wait for another run in this tree")
+    seen = parser.add_argument_group("what is seen")
+    seen.add_argument("--verbose", action="store_true", help="every line of output, as `job | text`")
+    seen.add_argument("--quiet", action="store_true", help="only how jobs end")
+    seen.add_argument("--approve", action="append", default=[], metavar="JOB", help="give this approval without asking")
+    seen.add_argument("--shell-on-failure", action="store_true", help="a shell in the job after a step that failed")
+    seen.add_argument("--artifacts", type=Path, metavar="DIR", help="put artifacts there, not in .rondo/artifacts")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Wrong words and whatever keeps a run from beginning are 2; from then on the jobs decide."""
+    from appliance.laptop import place as places
+    from appliance.laptop.run import InvalidConfig
+
+    try:
+        place = places.find(Path.cwd(), args.config)
+        wishes = _wishes(args)
+        settings = _settings(args, place, wishes)
+        places.prepare(place)
+        with places.held(place, waits=args.wait), places.noted(place) as had_crashed:
+            return _begin(place, wishes, settings, _display(args), had_crashed=had_crashed, lists=args.list)
+    except InvalidConfig as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (BadRequest, Conflict, SettingsError, VcsError) as error:
+        for line in str(error).splitlines():
+            print(f"rondo: {line}", file=sys.stderr)
+        return 2
+
+
+def _begin(place: Place, wishes: Wishes, settings: Settings, display: Display, *, had_crashed: bool, lists: bool) -> int:
+    import asyncio
+    import logging
+
+    from appliance.laptop import place as places
+    from appliance.laptop.run import Run
+    from appliance.laptop.signs import Colours
+    from appliance.laptop.wishes import listed
+    from appliance.vcs import working_tree
+
+    logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
+    places.sweep_outputs(place)
+    snapshot = working_tree.take(place.root, place.repository, places.NAME)
+    for note in snapshot.notes:
+        display.note(note)
+    run = Run(
+        colours=Colours.for_stream(sys.stdout),
+        wishes=wishes,
+        place=place,
+        settings=settings,
+        snapshot=snapshot,
+        source=place.config.read_text("utf-8"),
+        display=display,
+        had_crashed=had_crashed,
+    )
+    if lists:
+        for line in listed(asyncio.run(run.plan())):
+            print(line)
+        return 0
+    try:
+        return asyncio.run(run.to_the_end())
+    finally:
+        display.close()
+
+
+def _wishes(args: argparse.Namespace) -> Wishes:
+    from appliance.laptop.wishes import Wishes, dotenv, pairs
+
+    if args.verbose and args.quiet:
+        raise BadRequest("--verbose and --quiet do not go together")
+    if args.with_requires and args.job is None:
+        raise BadRequest("--with-requires goes with --job")
+    contexts = pairs(args.context, "--context")
+    return Wishes(
+        workflow=args.workflow,
+        job=args.job,
+        with_requires=args.with_requires,
+        parameters=pairs(args.param, "--param"),
+        secrets={} if args.secret_file is None else dotenv(_text(args.secret_file), str(args.secret_file)),
+        contexts={name: dotenv(_text(Path(file)), file) for name, file in contexts.items()},
+        environment=pairs(args.env, "--env", os.environ),
+        branch=args.branch,
+        tag=args.tag,
+        approved=tuple(args.approve),
+        executor=args.executor,
+        keeps_caches=not args.no_cache,
+        shell_on_failure=args.shell_on_failure,
+        artifacts=args.artifacts,
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Settings:
+    """The user's file and environment on top of what suits a laptop. Never a file of the project: it could ask for much."""
+    from appliance.settings import load
+
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rondo" / "run.toml"
+    file = args.settings or (home if home.is_file() else None)
+    settings = load(
+        file,
+        os.environ,
+        {
+            "orbs.public": True,
+            "docker.machine_image": "cimg/base:current",
+            "jobs.sample_every": 0.0,
+            "disk.floor": 64 << 20,
+        },
+    )
+    return settings.replaced(
+        data=str(place.state),
+        docker__enabled=wishes.executor == "docker",
+        local__enabled=wishes.executor == "local",
+        local__takes="all",
+        jobs__environment={**settings.table("jobs.environment"), **wishes.environment},
+    )
+
+
+def _display(args: argparse.Namespace) -> Display:
+    from appliance.laptop.lines import Lines
+    from appliance.laptop.signs import Colours
+
+    return Lines(is_quiet=args.quiet, colours=Colours.for_stream(sys.stdout))

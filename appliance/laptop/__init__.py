@@ -1,0 +1,1 @@
+"""Runs of a working tree on this computer: the same engine, headless, for `rondo run`."""

@@ -1,0 +1,132 @@
+"""Where a run happens: the project's folder, its config, and `.rondo` in it, which holds all that a run leaves.
+
+.rondo/artifacts/JOB/…    what the last run's jobs stored
+.rondo/logs/JOB/…         their logs, a file a step
+.rondo/state/             database, caches, sandboxes of this host, the engine's own log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import BadRequest, Conflict
+from appliance.vcs import working_tree
+
+NAME = ".rondo"
+USUAL_CONFIG = Path(".circleci/config.yml")
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Place:
+    """`root`: the top of the working tree. `config`: the file that is run, which may lie anywhere."""
+
+    root: Path
+    config: Path
+
+    @property
+    def own(self) -> Path:
+        return self.root / NAME
+
+    @property
+    def state(self) -> Path:
+        return self.own / "state"
+
+    @property
+    def logs(self) -> Path:
+        return self.own / "logs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.own / "artifacts"
+
+    @property
+    def repository(self) -> Path:
+        return self.state / "repository"
+
+    @property
+    def shown_config(self) -> str:
+        """As a person would name it from where they stand."""
+        return os.path.relpath(self.config)
+
+
+def find(folder: Path, config: Path | None) -> Place:
+    """The place that `folder` is in. Raises BadRequest when there is no config."""
+    root = working_tree.root_of(folder)
+    if root is None:
+        above = (folder, *folder.parents)
+        root = next((each for each in above if (each / USUAL_CONFIG).is_file()), folder)
+    found = config.absolute() if config is not None else root / USUAL_CONFIG
+    if not found.is_file():
+        hint = "" if config is not None else "; name another file with --config"
+        raise BadRequest(f"there is no {os.path.relpath(found)} here{hint}")
+    return Place(root, found)
+
+
+def prepare(place: Place) -> None:
+    """Make `.rondo`, which git never sees. Raises BadRequest when something else is there."""
+    own = place.own
+    if own.is_symlink() or (own.exists() and not own.is_dir()):
+        raise BadRequest(f"{own} is no folder: runs keep their caches and logs there, so move it away")
+    try:
+        place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (own / ".gitignore").exists():
+            (own / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise BadRequest(f"cannot write to {own}: {error.strerror}") from None
+
+
+def sweep_outputs(place: Place) -> None:
+    """What an earlier run left for people goes."""
+    for folder in (place.logs, place.artifacts):
+        if folder.is_symlink():
+            raise BadRequest(f"{folder} is a link, and what it leads to would be emptied: remove it")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def held(place: Place, *, waits: bool) -> Iterator[None]:
+    """One run a tree: two would mix their caches and outputs. Raises Conflict, unless the run `waits` for its turn."""
+    descriptor = os.open(place.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        is_told = False
+        while not _lock(descriptor):
+            who = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "somebody"
+            if not waits:
+                raise Conflict(f"another run works in {place.root} ({who}); --wait waits for its end")
+            if not is_told:
+                print(f"waits for another run in this tree ({who})", flush=True)
+                is_told = True
+            time.sleep(_LOOK_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}".encode(), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def noted(place: Place) -> Iterator[bool]:
+    """Says whether the run before this one came to its end; what a killed one left has to be swept then."""
+    mark = place.state / "running"
+    had_crashed = mark.exists()
+    mark.touch()
+    yield had_crashed
+    mark.unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+"""What the command line asks of a run, and which workflows and jobs of a config that means."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from appliance.errors import BadRequest
+from appliance.language import plan as plans
+
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)\Z", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """`job` may be a pattern ("test-*"): a job alone, or with all that it requires."""
+
+    workflow: str | None = None
+    job: str | None = None
+    with_requires: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    contexts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    branch: str | None = None
+    tag: str | None = None
+    approved: Sequence[str] = ()  # names of approvals that are given without asking
+    executor: str = "docker"
+    keeps_caches: bool = True
+    shell_on_failure: bool = False
+    artifacts: Path | None = None
+
+
+def chosen(plan: plans.Plan, wishes: Wishes) -> plans.Plan:
+    """The part of a plan that is asked for. Raises BadRequest with what there is instead."""
+    workflows = plan.workflows
+    if wishes.workflow is not None:
+        workflows = tuple(one for one in (*workflows, *plan.scheduled) if one.name == wishes.workflow)
+        if not workflows:
+            names = sorted({one.name for one in (*plan.workflows, *plan.scheduled)})
+            raise BadRequest(f"no workflow {wishes.workflow} runs here; there is {_listed(names)}")
+    if wishes.job is not None:
+        workflows = (_with_jobs(workflows, wishes.job, with_requires=wishes.with_requires),)
+    return replace(plan, workflows=workflows, scheduled=())
+
+
+def _with_jobs(workflows: Sequence[plans.Workflow], pattern: str, *, with_requires: bool) -> plans.Workflow:
+    for workflow in workflows:
+        wanted = {job.name for job in workflow.jobs if fnmatch.fnmatchcase(job.name, pattern)}
+        if wanted:
+            return _part(workflow, _needed(workflow, wanted) if with_requires else wanted)
+    names = sorted({job.name for workflow in workflows for job in workflow.jobs})
+    raise BadRequest(f"no job {pattern} runs here; there is {_listed(names)}")
+
+
+def _needed(workflow: plans.Workflow, wanted: set[str]) -> set[str]:
+    of = {job.name: job for job in workflow.jobs}
+    found, ahead = set(wanted), list(wanted)
+    while ahead:
+        more = {require.job for require in of[ahead.pop()].requires} & of.keys() - found
+        found |= more
+        ahead += more
+    return found
+
+
+def _part(workflow: plans.Workflow, names: set[str]) -> plans.Workflow:
+    """Some jobs of a workflow, which wait only for one another."""
+    return replace(
+        workflow,
+        jobs=tuple(
+            replace(job, requires=tuple(require for require in job.requires if require.job in names))
+            for job in workflow.jobs
+            if job.name in names
+        ),
+    )
+
+
+def listed(plan: plans.Plan) -> Iterator[str]:
+    """What a plan would run, a line each."""
+    if not plan.workflows:
+        yield "nothing runs here: filters and conditions leave out every workflow"
+    for workflow in plan.workflows:
+        yield workflow.name
+        for job in workflow.jobs:
+            facts = [] if job.type is plans.JobType.BUILD else [str(job.type)]
+            facts += [f"{job.parallelism} nodes"] if job.parallelism > 1 else []
+            facts += [f"requires {', '.join(require.job for require in job.requires)}"] if job.requires else []
+            yield f"  {job.name}" + (f"  ({'; '.join(facts)})" if facts else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none (its filters may leave out this branch: --branch plays another)"
+
+
+def pairs(given: Iterable[str], option: str, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """NAME=VALUE pairs; a NAME alone takes its value from `known`. Raises BadRequest."""
+    found: dict[str, str] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals and known is not None and name in known:
+            value = known[name]
+        elif not equals or not name:
+            raise BadRequest(f"{option} wants NAME=VALUE, not {pair}")
+        found[name] = value
+    return found
+
+
+def dotenv(text: str, file: str) -> dict[str, str]:
+    """The variables of a dotenv file: NAME=VALUE lines, quotes, `export`, # comments. Raises BadRequest.
+
+    In double quotes \\n, \\r, \\t, \\" and \\\\ are what they look like; quoted values may go on over lines.
+    """
+    found: dict[str, str] = {}
+    lines = text.splitlines()
+    at = 0
+    while at < len(lines):
+        number, line = at + 1, lines[at].strip()
+        at += 1
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            raise BadRequest(f"{file}:{number}: this is not NAME=VALUE")
+        name, value = match[1], match[2]
+        if value[:1] in ("'", '"'):
+            while _end_of(value) is None:
+                if at == len(lines):
+                    raise BadRequest(f"{file}:{number}: the quote of {name} is not closed")
+                value += f"\n{lines[at]}"
+                at += 1
+            end = _end_of(value)
+            assert end is not None
+            found[name] = _unescaped(value[1:end]) if value[0] == '"' else value[1:end]
+        else:
+            found[name] = re.split(r"\s+#", value, maxsplit=1)[0].strip()
+    return found
+
+
+def _end_of(value: str) -> int | None:
+    """Where the quote closes that opens `value`."""
+    quote, at = value[0], 1
+    while at < len(value):
+        if value[at] == "\\" and quote == '"':
+            at += 1
+        elif value[at] == quote:
+            return at
+        at += 1
+    return None
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text, flags=re.DOTALL)

@@ -1,0 +1,296 @@
+"""A working tree as it is now: uncommitted and untracked files included, as a commit that the user's repository never sees.
+
+The index is a copy, and new objects go into a bare repository of ours that reads the user's objects as alternates. So the
+user's git (its filters, its ignore files, its sparse checkout) decides what is in the tree, and nothing of theirs changes.
+The same files on the same commit give the same id: `{{ .Revision }}` and caches by it hold from run to run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import Refused, VcsError
+from appliance.model import Commit, Project, Trigger
+from appliance.vcs.base import CommitStatus, Ignored, Resolved
+from appliance.vcs.client import Git, readable
+from appliance.vcs.repository import Reading, Repository
+
+_LONGEST_S = 600.0
+_FIRST = "1577836800 +0000"  # the date of a tree that has no commit below it
+_FIELDS = "%H%x00%T%x00%cd%x00%an%x00%ae%x00%aI%x00%s%x00%b"
+_UNTOUCHED = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
+_NO_ADVICE = ("-c", "advice.addEmbeddedRepo=false", "-c", "core.safecrlf=false", "-c", "gc.auto=0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A working tree as a commit. `notes` are sentences on what the jobs will not see as it is."""
+
+    revision: str
+    is_changed: bool  # it differs from the commit that is checked out
+    branch: str | None  # None: a detached HEAD
+    default_branch: str
+    origin_url: str | None
+    commit: Commit  # what is checked out, and where there is none, nothing
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The commit that is checked out."""
+
+    revision: str
+    tree: str
+    date: str
+    commit: Commit
+
+
+def root_of(folder: Path) -> Path | None:
+    """The top of the working tree that `folder` is in; None when it is in none, or there is no git."""
+    try:
+        return Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    except VcsError:
+        return None
+
+
+def take(root: Path, store: Path, own: str) -> Snapshot:
+    """Photograph the tree at `root` into the bare repository `store`, which is ours alone; `own` is our folder in it.
+
+    Blocks. Raises VcsError with git's words, also when `own` is part of what git keeps.
+    """
+    _prepare(store)
+    if not (root / ".git").exists():
+        return _without_git(root, store)
+    with ThreadPoolExecutor(4) as pool:
+        places = pool.submit(_git, root, "rev-parse", *_paths("index", "objects", "shallow"))
+        head = pool.submit(_head, root)
+        refs = pool.submit(_git, root, "for-each-ref", "--format=%(objectname) %(refname) %(symref)")
+        said = pool.submit(_told, root, own)
+        index, objects, shallow = (root / line for line in places.result().splitlines())
+        tree, notes = _tree(root, store, index, objects)
+        branch, origin, tracked = said.result()
+    if tracked:
+        raise VcsError(f"git keeps files below {own}, which is for runs on this machine: git rm -r --cached {own}")
+    found, all_refs = head.result(), refs.result()
+    is_cut = shallow.exists() or any((objects / "pack").glob("*.promisor"))
+    if is_cut and found is not None:
+        notes.append("this clone has not the whole history: jobs see the tree as a single commit")
+    parent = None if is_cut else found
+    is_changed = found is None or tree != found.tree
+    revision = found.revision if parent is not None and not is_changed and found is not None else ""
+    revision = revision or _commit(root, store, objects, tree, found, has_parent=parent is not None)
+    _note_refs(store, "" if is_cut else all_refs)
+    return Snapshot(
+        revision=revision,
+        is_changed=is_changed,
+        branch=branch,
+        default_branch=_default_branch(all_refs, branch),
+        origin_url=origin,
+        commit=found.commit if found is not None else Commit(),
+        notes=tuple(notes),
+    )
+
+
+def _paths(*names: str) -> list[str]:
+    return [word for name in names for word in ("--git-path", name)]
+
+
+def _without_git(root: Path, store: Path) -> Snapshot:
+    """A folder without a repository: everything that its .gitignore files do not name."""
+    tree, notes = _tree(root, store, store / "no-index", None)
+    revision = _commit(root, store, None, tree, None, has_parent=False)
+    return Snapshot(
+        revision=revision,
+        is_changed=True,
+        branch="main",
+        default_branch="main",
+        origin_url=None,
+        commit=Commit(),
+        notes=("this folder is in no git repository: jobs see its files as a single commit", *notes),
+    )
+
+
+def _prepare(store: Path) -> None:
+    """Empty but for what a bare repository needs: what earlier runs photographed is of no use any more."""
+    shutil.rmtree(store / "objects", ignore_errors=True)
+    for folder in ("objects/info", "objects/pack", "refs"):
+        (store / folder).mkdir(parents=True, exist_ok=True)
+    (store / "HEAD").write_text("ref: refs/heads/none\n")
+    (store / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    (store / "packed-refs").unlink(missing_ok=True)
+
+
+def _tree(root: Path, store: Path, index: Path, objects: Path | None) -> tuple[str, list[str]]:
+    """The id of the tree as it is now, its objects in `store`, and what is to be said about it."""
+    copy = store / "index"
+    for left in (copy, copy.with_suffix(".lock")):
+        left.unlink(missing_ok=True)
+    if index.exists():
+        shutil.copyfile(index, copy)  # what git knows of unchanged files spares it to read them
+    environment = {"GIT_INDEX_FILE": str(copy), **_objects(store, objects)}
+    if objects is None:
+        environment |= {"GIT_DIR": str(store), "GIT_WORK_TREE": str(root)}
+    else:
+        (store / "objects" / "info" / "alternates").write_text(f"{objects.resolve()}\n")
+    _git(root, *_UNTOUCHED, *_NO_ADVICE, "add", "--all", "--", ".", environment=environment)
+    tree = _git(root, *_UNTOUCHED, "write-tree", environment=environment).strip()
+    return tree, _about_modules(root, environment)
+
+
+def _objects(store: Path, objects: Path | None) -> dict[str, str]:
+    found = {"GIT_OBJECT_DIRECTORY": str(store / "objects")}
+    if objects is not None:
+        found["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(objects.resolve())
+    return found
+
+
+def _about_modules(root: Path, environment: Mapping[str, str]) -> list[str]:
+    """Repositories inside this one come as commits, not as files: what is not committed in them stays behind."""
+    if not (root / ".gitmodules").exists() and not _has_links(root, environment):
+        return []
+    listed = _git(root, *_UNTOUCHED, "ls-files", "--stage", "-z", environment=environment)
+    links = [entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("160000 ")]
+    modules = (root / ".gitmodules").read_text("utf-8", "replace") if (root / ".gitmodules").exists() else ""
+    notes = []
+    for link in links:
+        if f"path = {link}\n" not in modules:
+            notes.append(f"{link} is a git repository of its own: jobs find an empty folder there")
+        elif (root / link / ".git").exists() and _git(root / link, "status", "--porcelain").strip():
+            notes.append(f"submodule {link} has changes that are not committed: jobs see its commit without them")
+    return notes
+
+
+def _has_links(root: Path, environment: Mapping[str, str]) -> bool:
+    """Whether `add` met a repository that is no submodule: seen in what changed against the commit, which is cheap."""
+    try:
+        changed = _git(root, *_UNTOUCHED, "diff-index", "--cached", "--raw", "HEAD", environment=environment)
+    except VcsError:  # no commit yet
+        changed = _git(root, *_UNTOUCHED, "ls-files", "--stage", environment=environment)
+        return any(line.startswith("160000 ") for line in changed.splitlines())
+    return any(line.split(" ")[1] == "160000" for line in changed.splitlines())
+
+
+def _head(root: Path) -> _Head | None:
+    try:
+        said = _git(root, "log", "-1", "--no-show-signature", "--date=raw", f"--format={_FIELDS}", "HEAD", "--")
+    except VcsError:  # no commit yet
+        return None
+    revision, tree, date, name, email, at, subject, body = said.rstrip("\n").split("\0")
+    commit = Commit(subject=subject, body=body.strip("\n"), author_name=name, author_email=email, authored_at=at)
+    return _Head(revision=revision, tree=tree, date=date, commit=commit)
+
+
+def _told(root: Path, own: str) -> tuple[str | None, str | None, bool]:
+    """The branch, the URL of origin, and whether git keeps files in our folder."""
+    branch = _said(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+    url = _said(root, "config", "--get", "remote.origin.url")
+    return branch, url, _said(root, "ls-files", "--cached", "--", own) is not None
+
+
+def _said(root: Path, *arguments: str) -> str | None:
+    try:
+        return _git(root, *arguments).strip() or None
+    except VcsError:
+        return None
+
+
+def _commit(root: Path, store: Path, objects: Path | None, tree: str, head: _Head | None, *, has_parent: bool) -> str:
+    """The tree as a commit, as if the last one had been followed by one with the same words at the same moment."""
+    said = head.commit if head is not None else Commit(subject="Working tree", author_name="-", author_email="-")
+    date = head.date if head is not None else _FIRST
+    environment = _objects(store, objects) | {"GIT_DIR": str(store)}
+    for who in ("AUTHOR", "COMMITTER"):
+        environment |= {
+            f"GIT_{who}_NAME": said.author_name or "-",
+            f"GIT_{who}_EMAIL": said.author_email or "-",
+            f"GIT_{who}_DATE": date,
+        }
+    parents = ["-p", head.revision] if has_parent and head is not None else []
+    message = f"{said.subject}\n\n{said.body}\n" if said.body else f"{said.subject}\n"
+    arguments = ("-c", "commit.gpgSign=false", "commit-tree", "--no-gpg-sign", *parents, tree)
+    return _git(root, *arguments, environment=environment, stdin=message).strip()
+
+
+def _note_refs(store: Path, listed: str) -> None:
+    """The branches of origin and the tags under the names that a push would have given them."""
+    refs: dict[str, str] = {}
+    for value, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
+        if symref:
+            continue
+        if ref.startswith("refs/remotes/origin/"):
+            refs[f"refs/heads/{ref.removeprefix('refs/remotes/origin/')}"] = value
+        elif ref.startswith("refs/tags/"):
+            refs[ref] = value
+    for value, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
+        if ref.startswith("refs/heads/") and not symref:
+            refs[ref] = value  # where both have one of a name, the one here is what is worked on
+    lines = [f"{value} {ref}\n" for ref, value in sorted(refs.items())]
+    (store / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8")
+
+
+def _default_branch(listed: str, branch: str | None) -> str:
+    """That of origin when the clone knows it, else the usual ones, else the one that is checked out."""
+    names = set()
+    for _, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
+        if ref == "refs/remotes/origin/HEAD" and symref:
+            return symref.removeprefix("refs/remotes/origin/")
+        names.add(ref)
+    for name in ("main", "master"):
+        if f"refs/remotes/origin/{name}" in names or f"refs/heads/{name}" in names:
+            return name
+    return branch or "main"
+
+
+def _git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> str:
+    """The user's own git, with their configuration: it is their tree. Raises VcsError."""
+    known = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
+    verb = next(word for word in _words(arguments))
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=known, input=stdin.encode(), capture_output=True, timeout=_LONGEST_S
+        )
+    except FileNotFoundError:
+        raise VcsError("there is no git here, and jobs check their code out with it: install git") from None
+    except subprocess.TimeoutExpired:
+        raise VcsError(f"git {verb} took longer than {_LONGEST_S:g} s in {folder}") from None
+    if done.returncode != 0:
+        raise VcsError(f"git {verb} failed in {folder}: {readable(done.stderr) or f'exit code {done.returncode}'}")
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """The arguments without the options of git itself."""
+    rest = list(arguments)
+    while rest[:1] == ["-c"]:
+        rest = rest[2:]
+    return rest
+
+
+class WorkingTree(Reading):
+    """The provider of snapshots. `store` is what `take` filled, `scratch` a folder for what lives a moment."""
+
+    def __init__(self, git: Git, store: Path, scratch: Path) -> None:
+        self._git = git
+        self._store = store
+        self._scratch = scratch
+
+    def receive(self, project: Project, secret: str | None, headers: Mapping[str, str], body: bytes) -> Trigger | Ignored:
+        raise Refused("a working tree takes no webhooks")
+
+    async def fetch(self, project: Project, revision: str | None) -> None:
+        """What there is lies here."""
+
+    async def resolve(self, project: Project, *, branch: str | None, tag: str | None) -> Resolved:
+        return await self._resolve_here(project, branch, tag)
+
+    async def say(self, project: Project, revision: str, status: CommitStatus) -> None:
+        """There is nobody to tell."""
+
+    def _repository(self, project: Project) -> Repository:
+        return Repository(self._git, self._store, self._scratch, project.name)
