@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 
 ProjectId = NewType("ProjectId", str)
@@ -297,6 +298,7 @@ STRANGER = User(id=UserId("stranger"), name="", is_admin=False, sees_all_project
 """Nobody who is known, where strangers may read."""
 
 
+@lru_cache(maxsize=1024)
 def uuid_of(kind: str, name: str) -> str:
     """A stable UUID for what others know by UUID and we by name: an organization, a person who is gone."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rondo:{kind}:{name.lower()}"))

@@ -13,7 +13,7 @@ from appliance.engine import continuation, flags, moves, moves_schedules, moves_
 from appliance.errors import NotFound
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, PipelineId, ProjectFlags, ProjectId, Trigger, User, WorkflowId
-from appliance.store import jobs, pipelines, schedules
+from appliance.store import jobs, pipelines, schedules, visits
 from appliance.store.database import Database, Tx
 from appliance.store.schedules import Schedule
 from appliance.store.usage import Series
@@ -177,13 +177,13 @@ class Commands:
         if node is None:
             raise NotFound(f"job {job_number}.{index} is not running")
         now_ms = self._clock.now_ms()
-        visit = await self._db.write(lambda tx: jobs.enter(tx, job.id, index, user, address, command, now_ms))
+        visit = await self._db.write(lambda tx: visits.enter(tx, job.id, index, user, address, command, now_ms))
         self._bell.ring(f"job:{job.id}")
         return node, visit
 
     async def leave(self, node: LiveNode, visit_id: int) -> None:
         now_ms = self._clock.now_ms()
-        await self._db.write(lambda tx: jobs.leave(tx, visit_id, now_ms))
+        await self._db.write(lambda tx: visits.leave(tx, visit_id, now_ms))
         self._bell.ring(f"job:{node.job_id}")
 
     def _ring(self, changed: moves.Changed) -> None:

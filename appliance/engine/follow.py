@@ -80,24 +80,19 @@ class Follower:
         self._was_too_loud = False
         self._give_up_at = 0.0
 
-    async def follow(self, quiet_s: float, out_of_memory: str) -> Outcome:
+    async def follow(self, quiet_s: float, out_of_memory: Callable[[], str]) -> Outcome:
         """Follow to the end. `quiet_s`: longest time without output, for foreground commands. `out_of_memory`: what to
         say when the kernel ended it for that.
 
         Raises SandboxLost and SandboxError. Cancelling leaves the command alone.
         """
-        ended: list[Exit | RondoError] = []
-
-        async def copy() -> None:
-            ended.append(await self._copy())
-            guard.cancel()
-
         async with asyncio.TaskGroup() as group:
             guard = group.create_task(self._guard(quiet_s))
-            group.create_task(copy())
-        if isinstance(ended[0], RondoError):
-            raise ended[0]
-        return await self._outcome(ended[0], quiet_s, out_of_memory)
+            ended = await self._copy()
+            guard.cancel()
+        if isinstance(ended, RondoError):
+            raise ended
+        return await self._outcome(ended, quiet_s, out_of_memory)
 
     async def _copy(self) -> Exit | RondoError:
         """Output into the log. A trouble is given back, not raised: the TaskGroup would wrap it."""
@@ -143,7 +138,7 @@ class Follower:
         with contextlib.suppress(SandboxError):  # who reads the output meets the same error
             await self._sandbox.kill(self._command.id, self._limits.grace_s)
 
-    async def _outcome(self, ended: Exit, quiet_s: float, out_of_memory: str) -> Outcome:
+    async def _outcome(self, ended: Exit, quiet_s: float, out_of_memory: Callable[[], str]) -> Outcome:
         if self._was_silent:
             message = f"stopped: no output for {quiet_s:g} seconds (no_output_timeout)"
             outcome = Outcome(StepStatus.TIMEDOUT, ended.code, message)
@@ -153,7 +148,7 @@ class Follower:
         elif ended.code == 0:
             return Outcome(StepStatus.SUCCESS, 0, halts=ended.halts)
         elif ended.out_of_memory:
-            outcome = Outcome(StepStatus.FAILED, ended.code, out_of_memory)
+            outcome = Outcome(StepStatus.FAILED, ended.code, out_of_memory())
         else:
             outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}", halts=ended.halts)
         await self._log.say(f"\n{outcome.message}\n")

@@ -10,7 +10,7 @@ from appliance.engine import rules
 from appliance.engine.record import Record
 from appliance.engine.workshop import Facts, Workshop
 from appliance.steps.base import SUCCESS
-from appliance.store import jobs
+from appliance.store import jobs, visits
 
 _LOOK_S = 5.0  # a lost ring for somebody who has left costs at most this
 
@@ -40,8 +40,8 @@ class Hold:
 
     async def _left_s(self, since_ms: int) -> float:
         job_id, index = self._facts.job.id, self._facts.node.index
-        visits = await self._shop.db.read(lambda tx: jobs.visits_of(tx, job_id))
-        left_at = [visit.left_at_ms for visit in visits if visit.index == index]
+        found = await self._shop.db.read(lambda tx: visits.of_job(tx, job_id))
+        left_at = [visit.left_at_ms for visit in found if visit.index == index]
         limits = self._shop.limits
         until_ms = rules.held_until(since_ms, left_at, int(limits.hold_s * 1000), int(limits.longest_hold_s * 1000))
         return (until_ms - self._shop.clock.now_ms()) / 1000

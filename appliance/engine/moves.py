@@ -7,7 +7,7 @@ other code has to think about what comes next.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.engine import cancels, flags, registrations, reruns, rules, settle
@@ -164,7 +164,7 @@ def _add_workflow(
 class Claim:
     """A node that the scheduler took, with what its run needs to know."""
 
-    job: jobs.Job
+    job_id: JobId
     index: int
     plan: plans.Job
     executor: str
@@ -174,7 +174,7 @@ class Claim:
 
 def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
     """Claim a node and lay out its steps; None when it is not to be had any more."""
-    job = jobs.by_id(tx, claim.job.id)
+    job = jobs.by_id(tx, claim.job_id)
     if job.status not in (JobStatus.NOT_RUNNING, JobStatus.RUNNING):
         return None
     if not jobs.start_node(
@@ -187,7 +187,9 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
         now_ms=now_ms,
     ):
         return None
-    jobs.start_step(tx, job.id, claim.index, _lay_out_steps(tx, claim), now_ms)
+    first = jobs.node(tx, job.id, claim.index).first_position
+    jobs.add_steps(tx, job.id, claim.index, _steps(job, claim, first))
+    jobs.start_step(tx, job.id, claim.index, first, now_ms)
     changed = settle.changed_by(tx, job)
     if job.status is JobStatus.NOT_RUNNING:
         settle.set_job(tx, job, JobStatus.RUNNING, now_ms)
@@ -195,25 +197,19 @@ def start_node(tx: Tx, claim: Claim, now_ms: int) -> Changed | None:
     return changed
 
 
-def _lay_out_steps(tx: Tx, claim: Claim) -> int:
-    """Gives the position of the first one."""
-    first = jobs.node(tx, claim.job.id, claim.index).first_position
-
-    def add(position: int, kind: str, name: str, *, is_background: bool = False) -> None:
-        jobs.add_step(tx, claim.job.id, claim.index, first + position, kind, name, is_background=is_background)
-
-    add(0, "environment", "Spin up environment")
-    for position, step in enumerate(claim.plan.steps, 1):
+def _steps(job: jobs.Job, claim: Claim, first: int) -> Iterator[jobs.NewStep]:
+    """`first`: the position of the first one."""
+    yield jobs.NewStep(first, "environment", "Spin up environment")
+    for position, step in enumerate(claim.plan.steps, first + 1):
         is_background = isinstance(step, plans.Run) and step.background
-        add(position, plans.kind_of(step), step.name, is_background=is_background)
-    if jobs.by_id(tx, claim.job.id).ssh_for is not None:
-        add(jobs.FIRST_SSH, jobs.SSH, "Enable SSH")
-        add(jobs.LAST_SSH, jobs.SSH, "Wait for SSH")
+        yield jobs.NewStep(position, plans.kind_of(step), step.name, is_background)
+    if job.ssh_for is not None:
+        yield jobs.NewStep(first + jobs.FIRST_SSH, jobs.SSH, "Enable SSH")
+        yield jobs.NewStep(first + jobs.LAST_SSH, jobs.SSH, "Wait for SSH")
     if claim.executor == "docker" and isinstance(claim.plan.executor, plans.Docker):
-        for position, image in enumerate(claim.plan.executor.images[1:], jobs.FIRST_SERVICE):
+        for position, image in enumerate(claim.plan.executor.images[1:], first + jobs.FIRST_SERVICE):
             name = f"Service {image.name} ({image.image})" if image.name else f"Service {image.image}"
-            add(position, jobs.SERVICE, name, is_background=True)
-    return first
+            yield jobs.NewStep(position, jobs.SERVICE, name, is_background=True)
 
 
 def open_node(tx: Tx, job_id: JobId, index: int, sandbox: str, now_ms: int) -> None:

@@ -13,6 +13,7 @@ import logging
 from enum import Enum
 
 from appliance import shim
+from appliance.bell import Listener
 from appliance.engine import key_ring, moves, oidc, placement, registries, remote_docker, rules
 from appliance.engine.answers import answer_questions
 from appliance.engine.commands import LiveNode
@@ -45,6 +46,11 @@ class _Stop(Enum):
 
 async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
     """Take a claimed node to its end. Cancelling lets go of the sandbox, which lives on."""
+    with shop.bell.listen(f"cancel:{job_id}") as cancels:  # from before its rows are read, so that none is missed
+        await _run(shop, job_id, index, cancels)
+
+
+async def _run(shop: Workshop, job_id: JobId, index: int, cancels: Listener) -> None:
     try:
         facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
         if key_ring.lacks_checkout_key(facts.project, facts.plan, facts.keys):
@@ -56,7 +62,7 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
     except RondoError as error:  # or this node would take the appliance down, at every start again
         await _give_up(shop, job_id, index, error)
         return
-    runner = _Runner(shop, facts)
+    runner = _Runner(shop, facts, cancels)
     try:
         await runner.run()
     except Exception:  # the top of a runner: one broken node does not take the others along
@@ -86,10 +92,11 @@ async def _give_up(shop: Workshop, job_id: JobId, index: int, error: RondoError)
 
 
 class _Runner:
-    def __init__(self, shop: Workshop, facts: Facts) -> None:
+    def __init__(self, shop: Workshop, facts: Facts, cancels: Listener) -> None:
         self._shop = shop
         self._facts = facts
         self._first = facts.node.first_position
+        self._cancels = cancels
         self._executor = shop.executors[facts.node.executor]
         self._sandbox: Sandbox | None = None
         self._walk: Walk | None = None
@@ -252,15 +259,11 @@ class _Runner:
         clock = self._shop.clock
         started_ms = self._facts.node.started_at_ms or clock.now_ms()
         until_s = clock.monotonic_s() + self._shop.limits.longest_s - max(0, clock.now_ms() - started_ms) / 1000
-        with self._shop.bell.listen(f"cancel:{self._facts.job.id}") as listener:
-            while self._stop is None:
-                job = await self._shop.db.read(lambda tx: jobs.by_id(tx, self._facts.job.id))
-                if job.status is JobStatus.CANCELED:
-                    self._stop = _Stop.CANCELED
-                elif clock.monotonic_s() > until_s:
-                    self._stop = _Stop.OUT_OF_TIME
-                else:
-                    await listener.wait(_LOOK_S)
+        job = self._facts.job
+        while job.status is not JobStatus.CANCELED and clock.monotonic_s() <= until_s:
+            await self._cancels.wait(_LOOK_S)
+            job = await self._shop.db.read(lambda tx: jobs.by_id(tx, self._facts.job.id))
+        self._stop = _Stop.CANCELED if job.status is JobStatus.CANCELED else _Stop.OUT_OF_TIME
         await self._kill_current(work)
         work.cancel()
 

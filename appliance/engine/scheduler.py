@@ -230,7 +230,7 @@ class Scheduler:
         if start.machine != HERE and not takes_jobs(tx, start.machine):
             return None  # drained this moment
         claim = moves.Claim(
-            job=jobs.by_id(tx, start.wish.job_id),
+            job_id=start.wish.job_id,
             index=start.wish.index,
             plan=known.candidate.plan,
             executor=known.placed.executor or executor_of(start.machine),

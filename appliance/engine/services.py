@@ -33,7 +33,7 @@ class Services:
         self._record = record
         self._job_id = facts.job.id
         self._index = facts.node.index
-        self._out_of_memory = placement.out_of_memory(facts.plan, shop.places, facts.node.memory_bytes)
+        self._facts = facts
         self._watches = [
             _Watch(self, sandbox.service(row.position % jobs.LATER - jobs.FIRST_SERVICE + 1), row)
             for row in facts.steps
@@ -49,6 +49,9 @@ class Services:
     async def end(self) -> None:
         """Read their last words; their steps end with the node's."""
         await asyncio.gather(*(watch.end() for watch in self._watches))
+
+    def out_of_memory(self) -> str:
+        return placement.out_of_memory(self._facts.plan, self._shop.places, self._facts.node.memory_bytes)
 
 
 class _Watch:
@@ -133,7 +136,7 @@ class _Watch:
     async def _ended(self, how: Exit) -> None:
         """It ended before the job did. A service that is done is fine; one that broke is worth a red mark."""
         self._is_over = True
-        words = self._services._out_of_memory if how.out_of_memory else f"ended by itself with exit code {how.code}"
+        words = self._services.out_of_memory() if how.out_of_memory else f"ended by itself with exit code {how.code}"
         status = StepStatus.FAILED if how.code or how.out_of_memory else StepStatus.SUCCESS
         outcome = Outcome(status, how.code, "; ".join([*([self._said] if self._said else []), words]))
         await self._services._record.end_step_now(self._position, outcome)

@@ -195,8 +195,10 @@ def set_job(tx: Tx, job: jobs.Job, status: JobStatus, now_ms: int, message: str 
     """Change a job's status and write down what the forge should hear of it."""
     jobs.set_status(tx, job.id, status, now_ms, message)
     said = rules.commit_state(status)
+    if said is None or job.type in (plans.JobType.LOCK, plans.JobType.UNLOCK):
+        return
     project = projects.by_id(tx, job.project_id)
-    if said is None or job.type in (plans.JobType.LOCK, plans.JobType.UNLOCK) or not _hears_statuses(tx, project):
+    if not _hears_statuses(tx, project):
         return
     workflow = pipelines.workflow(tx, job.workflow_id)
     number, revision = pipelines.heading(tx, workflow.pipeline_id)

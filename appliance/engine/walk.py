@@ -34,7 +34,6 @@ class Walk:
         self._source = _source(shop, facts)
         self._data = _data(shop, facts, record.mask)
         self._keys = replace(facts.keys, known_hosts=shop.known_hosts())
-        self._out_of_memory = placement.out_of_memory(facts.plan, shop.places, facts.node.memory_bytes)
         self._in_background: list[int] = []
         self._is_ending = False
         self.current: str | None = None  # the foreground command that runs now
@@ -112,7 +111,10 @@ class Walk:
             if not command.background:
                 self.current = command.id
             follower = Follower(self._sandbox, command, step_log, self._shop.limits, self._shop.clock, attempt.offset)
-            return await follower.follow(quiet_s, self._out_of_memory)
+            return await follower.follow(quiet_s, out_of_memory)
+
+        def out_of_memory() -> str:
+            return placement.out_of_memory(self._facts.plan, self._shop.places, self._facts.node.memory_bytes)
 
         async def start_docker(keeps_layers: bool) -> str:
             return await remote_docker.start(self._shop, self._facts, self._sandbox, keeps_layers=keeps_layers)

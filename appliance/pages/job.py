@@ -22,9 +22,9 @@ from appliance.pages.links import artifacts_path, job_path, pipeline_path, pipel
 from appliance.pages.outputs import Covered, Tree, coverage_of, tree_of
 from appliance.pages.render import back_to, page
 from appliance.pages.reruns import splits_tests
-from appliance.store import artifacts, jobs, overview, pipelines, projects, results, usage
+from appliance.store import artifacts, jobs, overview, pipelines, projects, results, usage, visits
 from appliance.store.database import Tx
-from appliance.store.jobs import Job, Node, Step, Visit
+from appliance.store.jobs import Job, Node, Step
 from appliance.store.overview import JobChip, Line
 from appliance.store.pipelines import Workflow
 from appliance.store.results import Result, Verdict
@@ -52,7 +52,7 @@ class Found:
     plan: plans.Job
     nodes: Sequence[Node]
     steps: Sequence[Step]
-    visits: Sequence[Visit]
+    visits: Sequence[visits.Visit]
     workflow: Workflow
     line: Line
     project: Project
@@ -92,7 +92,7 @@ def _read(tx: Tx, user: User, number: int, index: int) -> Found:
         plan=jobs.plan_of(tx, job.id),
         nodes=nodes,
         steps=jobs.steps_of(tx, job.id, index),
-        visits=jobs.visits_of(tx, job.id) if is_member else [],  # names and addresses are not everybody's business
+        visits=visits.of_job(tx, job.id) if is_member else [],  # names and addresses are not everybody's business
         is_member=is_member,
         workflow=workflow,
         line=overview.line(tx, workflow.pipeline_id),

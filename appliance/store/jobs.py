@@ -1,15 +1,17 @@
-"""Jobs, their nodes (parallel copies), the nodes' steps, and who visited them."""
+"""Jobs, their nodes (parallel copies) and the nodes' steps."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from appliance.errors import NotFound
 from appliance.language import plan as plans
-from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, User, UserId, WorkflowId
+from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, ProjectId, StepStatus, UserId, WorkflowId
 from appliance.store.database import Tx
 
 SERVICE = "service"
@@ -215,7 +217,12 @@ def plan_of(tx: Tx, job_id: JobId) -> plans.Job:
     row = tx.execute("SELECT plan FROM jobs WHERE jobs.id = :id", {"id": job_id}).fetchone()
     if row is None:
         raise NotFound("Job not found")
-    return plans.load_job(json.loads(row["plan"]))
+    return _loaded(row["plan"])
+
+
+@lru_cache(maxsize=64)  # a job's is asked for by the scheduler, by its runner, and by every page that shows it
+def _loaded(plan: str) -> plans.Job:
+    return plans.load_job(json.loads(plan))
 
 
 def set_status(tx: Tx, job_id: JobId, status: JobStatus, now_ms: int, message: str = "") -> None:
@@ -318,18 +325,22 @@ def end_node(tx: Tx, job_id: JobId, index: int, status: NodeStatus, message: str
     return changed.rowcount == 1
 
 
-def add_step(tx: Tx, job_id: JobId, index: int, position: int, kind: str, name: str, *, is_background: bool) -> None:
+@dataclass(frozen=True)
+class NewStep:
+    position: int
+    kind: str
+    name: str
+    is_background: bool = False
+
+
+def add_steps(tx: Tx, job_id: JobId, index: int, steps: Iterable[NewStep]) -> None:
+    """Lay out the steps of a node: in one statement, for every job begins with it."""
+    rows = json.dumps([(step.position, step.kind, step.name, step.is_background) for step in steps])
     tx.execute(
         "INSERT INTO steps (job_id, idx, position, kind, name, status, is_background)"
-        " VALUES (:job, :index, :position, :kind, :name, 'waiting', :background)",
-        {
-            "job": job_id,
-            "index": index,
-            "position": position,
-            "kind": kind,
-            "name": name,
-            "background": is_background,
-        },
+        " SELECT :job, :index, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
+        " 'waiting', json_extract(value, '$[3]') FROM json_each(:rows)",
+        {"job": job_id, "index": index, "rows": rows},
     )
 
 
@@ -427,54 +438,10 @@ def end_step(
 
 def end_open_steps(tx: Tx, job_id: JobId, index: int, running_as: StepStatus, now_ms: int) -> None:
     """At a node's end: what still runs ends as `running_as`, what never began is skipped. Services are only stopped."""
-    for step in steps_of(tx, job_id, index):
-        as_step = StepStatus.CANCELED if step.kind == SERVICE else running_as
-        status = as_step if step.status is StepStatus.RUNNING else StepStatus.SKIPPED
-        end_step(tx, job_id, index, step.position, status, now_ms, message=step.message if step.kind == SERVICE else "")
-
-
-def enter(tx: Tx, job_id: JobId, index: int, user: User, address: str, command: str, now_ms: int) -> int:
-    """Record that somebody entered a job over SSH; the id goes to `leave`."""
-    row = tx.execute(
-        "INSERT INTO visits (job_id, idx, user_id, user_name, address, command, entered_at_ms)"
-        " VALUES (:job, :index, :user, :name, :address, :command, :now) RETURNING id",
-        {
-            "job": job_id,
-            "index": index,
-            "user": user.id,
-            "name": user.name,
-            "address": address,
-            "command": command,
-            "now": now_ms,
-        },
-    ).fetchone()
-    return int(row["id"])
-
-
-def leave(tx: Tx, visit_id: int, now_ms: int) -> None:
-    tx.execute("UPDATE visits SET left_at_ms = :now WHERE id = :id", {"id": visit_id, "now": now_ms})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Visit:
-    index: int
-    user_name: str
-    address: str
-    command: str
-    entered_at_ms: int
-    left_at_ms: int | None
-
-
-def visits_of(tx: Tx, job_id: JobId) -> list[Visit]:
-    rows = tx.execute("SELECT * FROM visits WHERE job_id = :job ORDER BY entered_at_ms", {"job": job_id})
-    return [
-        Visit(
-            index=row["idx"],
-            user_name=row["user_name"],
-            address=row["address"],
-            command=row["command"],
-            entered_at_ms=row["entered_at_ms"],
-            left_at_ms=row["left_at_ms"],
-        )
-        for row in rows
-    ]
+    tx.execute(
+        "UPDATE steps SET status = CASE WHEN status = 'waiting' THEN 'skipped' WHEN kind = 'service' THEN 'canceled'"
+        " ELSE :as END, message = CASE WHEN kind = 'service' THEN message ELSE '' END,"
+        " stopped_at_ms = CASE WHEN started_at_ms IS NULL THEN NULL ELSE :now END"
+        " WHERE job_id = :job AND idx = :index AND status IN ('waiting', 'running')",
+        {"job": job_id, "index": index, "as": running_as, "now": now_ms},
+    )

@@ -1,9 +1,10 @@
 """Write transactions that wait for the writer at the same time share one COMMIT, and so one sync of the disk.
 
 A sync costs as much as dozens of small transactions, and hundreds of runners write small ones. So whoever waits while
-one is synced goes into the next transaction together, each in a savepoint of its own, in the order in which they came:
-one that fails is rolled back alone, and nobody hears of success before the COMMIT that holds for all of them. What ends
-the transaction as a whole (a full disk, a COMMIT that fails) is told to everybody in it, for nothing of it is kept.
+one is synced goes into the next transaction together, in the order in which they came. Each but the first, before which
+there is nothing to be kept, has a savepoint of its own: one that fails is rolled back alone, and nobody hears of
+success before the COMMIT that holds for all of them. What ends the transaction as a whole (a full disk, a COMMIT that
+fails) is told to everybody in it, for nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -70,12 +71,15 @@ class Together:
             return self._waiting.popleft() if self._waiting else None
 
     def _transaction(self, first: _Write) -> list[_Write]:
-        """One transaction of the first and those that wait behind it; what became of each stands in it."""
+        """One transaction of the first and those that wait behind it; what became of each stands in it.
+
+        A first one that fails is told so alone: nobody was let in yet.
+        """
         tx, joined = self._tx(), [first]
         try:
             tx.execute("BEGIN IMMEDIATE")
             until_s = time.monotonic() + _LONGEST_S
-            _one(tx, first)
+            first.result = first.fn(tx)
             while len(joined) < _MOST and time.monotonic() < until_s and (write := self._another()) is not None:
                 joined.append(write)
                 _one(tx, write)

@@ -9,7 +9,7 @@ import aiohttp
 from appliance.api.routes import Policy, Route
 from appliance.model import ProjectFlags, ProjectId, User
 from appliance.pages.site import ROUTES
-from appliance.store import jobs, projects
+from appliance.store import jobs, projects, visits
 from tests.api.test_routes import CLOSED, OF_PROJECTS, filled, named, path_of
 from tests.web.world import World
 
@@ -83,7 +83,7 @@ async def test_who_visited_a_job_over_ssh_is_for_members_to_know(world: World) -
 
     async def visit(user: User) -> None:
         job = await world.db.read(lambda tx: jobs.by_number(tx, number))
-        await world.db.write(lambda tx: jobs.enter(tx, job.id, 0, user, "192.0.2.7:22", "id", 1))
+        await world.db.write(lambda tx: visits.enter(tx, job.id, 0, user, "192.0.2.7:22", "id", 1))
 
     await visit(ada)
     page = next(route for route in GUEST if route.path.startswith("/jobs/") and "log" not in route.path)

@@ -10,7 +10,7 @@ from appliance.engine import admission, moves, moves_setup, reruns, rights
 from appliance.errors import BadRequest, Conflict
 from appliance.language import plan as plans
 from appliance.model import JobStatus, NodeStatus, PipelineId, Project, ProjectFlags, User, UserId
-from appliance.store import contexts, continuations, jobs, people, pipelines, projects, restrictions
+from appliance.store import contexts, continuations, jobs, people, pipelines, projects, restrictions, visits
 from appliance.store.database import Tx
 from tests.engine.test_moves import NOW, finish, job, project, push, start, statuses, tx
 
@@ -65,16 +65,16 @@ def continued(tx: Tx, now_ms: int = NOW + 5) -> jobs.Job:
 
 def test_who_continues_their_own_pipeline_keeps_their_rights(tx: Tx, project: Project) -> None:
     ann, bea, generate = setup_for_ann(tx, project)
-    jobs.enter(tx, generate.id, 0, ann, "", "", NOW)
+    visits.enter(tx, generate.id, 0, ann, "", "", NOW)
     ship = continued(tx)
-    jobs.enter(tx, generate.id, 0, bea, "", "", NOW + 6)  # too late to choose anything
+    visits.enter(tx, generate.id, 0, bea, "", "", NOW + 6)  # too late to choose anything
     assert admission.why_denied(tx, ship.id, SHIP) == ""
 
 
 def test_a_shell_in_a_setup_job_lends_nobody_the_rights_of_who_began_it(tx: Tx, project: Project) -> None:
     """The key lies open there: with it any config can be given to the pipeline."""
     ann, bea, generate = setup_for_ann(tx, project)
-    jobs.enter(tx, generate.id, 0, bea, "", "env", NOW)
+    visits.enter(tx, generate.id, 0, bea, "", "env", NOW)
     ship = continued(tx)
     assert "this runs for bea" in admission.why_denied(tx, ship.id, SHIP)
     people.remove(tx, bea.id)

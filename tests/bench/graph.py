@@ -55,7 +55,7 @@ def _ms_per_job(path: Path, size: int) -> float:
 def _run(tx: Tx, job: jobs.Job, index: int) -> None:
     def claim(tx: Tx) -> None:
         plan = jobs.plan_of(tx, job.id)
-        wanted = moves.Claim(job=job, index=index, plan=plan, executor="none", cpus=1, memory_bytes=1)
+        wanted = moves.Claim(job_id=job.id, index=index, plan=plan, executor="none", cpus=1, memory_bytes=1)
         assert moves.start_node(tx, wanted, 2) is not None
 
     transact(tx, claim)

@@ -32,6 +32,7 @@ from appliance.store import (
     retention,
     schedules,
     usage,
+    visits,
     workspaces,
 )
 from appliance.store.database import Tx, open_plain
@@ -312,7 +313,7 @@ QUESTIONS: Mapping[str, Question] = {
     "page: a job by number": lambda tx, one: jobs.by_number(tx, one.number),
     "page: the nodes of a job": lambda tx, one: jobs.nodes_of(tx, one.job),
     "page: the steps of a node": lambda tx, one: jobs.steps_of(tx, one.job, 0),
-    "page: who entered a job": lambda tx, one: jobs.visits_of(tx, one.job),
+    "page: who entered a job": lambda tx, one: visits.of_job(tx, one.job),
     "page: tests of a job": lambda tx, one: results.page(tx, one.job, 0, 1000),
     "page: tests that failed": lambda tx, one: results.failed(tx, one.job, 100),
     "page: how many tests": lambda tx, one: results.counts(tx, one.job),

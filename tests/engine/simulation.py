@@ -224,16 +224,16 @@ class World:
             before = self.crashes
             changed = self.move("start_node", claim, self.now_ms)
             if before == self.crashes and changed is not None:
-                attempt = jobs.node(self.tx, claim.job.id, claim.index).attempt
-                self.starts[claim.job.id, claim.index, attempt] += 1
-                self.memory.running.add((claim.job.id, claim.index))
+                attempt = jobs.node(self.tx, claim.job_id, claim.index).attempt
+                self.starts[claim.job_id, claim.index, attempt] += 1
+                self.memory.running.add((claim.job_id, claim.index))
                 self.check()
                 if self.random.random() < 0.5:
-                    self.move("open_node", claim.job.id, claim.index, "a sandbox", self.now_ms)
+                    self.move("open_node", claim.job_id, claim.index, "a sandbox", self.now_ms)
 
     def _claim(self, job_id: JobId, index: int) -> real_moves.Claim:
-        job, plan = jobs.by_id(self.tx, job_id), jobs.plan_of(self.tx, job_id)
-        return real_moves.Claim(job=job, index=index, plan=plan, executor="fake", cpus=1, memory_bytes=1)
+        plan = jobs.plan_of(self.tx, job_id)
+        return real_moves.Claim(job_id=job_id, index=index, plan=plan, executor="fake", cpus=1, memory_bytes=1)
 
     def run(self) -> None:
         """A running node comes to its end; the end is sometimes reported twice, differently the second time."""
@@ -404,7 +404,7 @@ class World:
 def _short(argument: Any) -> str:
     match argument:
         case real_moves.Claim():
-            return f"{argument.job.name}.{argument.index} of {argument.job.workflow_id[:4]}"
+            return f"{argument.job_id[:4]}.{argument.index}"
         case real_moves.Draft():
             return argument.pipeline_id
         case Trigger():

@@ -187,7 +187,7 @@ async def claimed(db: Database, executor: str) -> jobs.Job:
 
     def claim(tx: Tx) -> moves.Changed | None:
         plan = jobs.plan_of(tx, job.id)
-        wanted = moves.Claim(job=job, index=0, plan=plan, executor=executor, cpus=1, memory_bytes=1)
+        wanted = moves.Claim(job_id=job.id, index=0, plan=plan, executor=executor, cpus=1, memory_bytes=1)
         return moves.start_node(tx, wanted, NOW)
 
     assert await db.write(claim) is not None

@@ -70,7 +70,7 @@ class World:
     async def claim(self, executor: str, index: int = 0) -> moves.Changed | None:
         def claim(tx: Tx) -> moves.Changed | None:
             plan = jobs.plan_of(tx, self.job.id)
-            wanted = moves.Claim(job=self.job, index=index, plan=plan, executor=executor, cpus=1, memory_bytes=1)
+            wanted = moves.Claim(job_id=self.job.id, index=index, plan=plan, executor=executor, cpus=1, memory_bytes=1)
             return moves.start_node(tx, wanted, NOW)
 
         return await self.db.write(claim)

@@ -97,7 +97,7 @@ def create(tx: Tx, project: Project, *of: plans.Job, number: int = 1) -> dict[st
 
 
 def start(tx: Tx, row: jobs.Job, index: int = 0) -> moves.Changed | None:
-    claim = moves.Claim(job=row, index=index, plan=jobs.plan_of(tx, row.id), executor="fake", cpus=1, memory_bytes=1)
+    claim = moves.Claim(job_id=row.id, index=index, plan=jobs.plan_of(tx, row.id), executor="fake", cpus=1, memory_bytes=1)
     return moves.start_node(tx, claim, NOW)
 
 

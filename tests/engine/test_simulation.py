@@ -34,7 +34,7 @@ def test_worlds(empty: sqlite3.Connection, first: int) -> None:
 
 
 def start_twice(tx: Any, claim: moves.Claim, now_ms: int) -> Any:
-    tx.execute("UPDATE nodes SET status = 'waiting' WHERE job_id = :id AND status = 'running'", {"id": claim.job.id})
+    tx.execute("UPDATE nodes SET status = 'waiting' WHERE job_id = :id AND status = 'running'", {"id": claim.job_id})
     return moves.start_node(tx, claim, now_ms)
 
 

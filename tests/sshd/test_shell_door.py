@@ -22,7 +22,7 @@ from appliance.executors.base import Container, SandboxSpec
 from appliance.executors.docker import DockerExecutor
 from appliance.model import JobId, ProjectFlags
 from appliance.sshd.shell import NodeName, parse_node
-from appliance.store import contexts, jobs, projects, restrictions
+from appliance.store import contexts, projects, restrictions, visits
 from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
 from tests.sshd.jobs import add_job, quiet, running_job, shown
 from tests.sshd.world import World, line_of, run, started, until, world
@@ -228,8 +228,8 @@ def is_alive(pid: int) -> bool:
 
 async def until_left(here: World, job_id: JobId) -> None:
     async def has_left() -> bool:
-        visits = await here.db.read(lambda tx: jobs.visits_of(tx, job_id))
-        return all(visit.left_at_ms is not None for visit in visits)
+        found = await here.db.read(lambda tx: visits.of_job(tx, job_id))
+        return all(visit.left_at_ms is not None for visit in found)
 
     await until(has_left)
 
@@ -241,13 +241,13 @@ async def test_a_visit_is_recorded_with_who_from_where_and_what(tmp_path: Path) 
         async with running_job(here, project, tmp_path) as job:
             async with started(*here.ssh_argv(ada, str(job.number), "echo in; cat")) as client:
                 assert await line_of(client.stdout) == "in"
-                (visit,) = await here.db.read(lambda tx: jobs.visits_of(tx, job.id))
+                (visit,) = await here.db.read(lambda tx: visits.of_job(tx, job.id))
                 assert (visit.user_name, visit.index, visit.command) == ("ada", 0, "echo in; cat")
                 assert visit.address.startswith("127.0.0.1:") and visit.left_at_ms is None
             await until_left(here, job.id)
             await here.ssh(ada, str(job.number), data=b"exit\n")
-            visits = await here.db.read(lambda tx: jobs.visits_of(tx, job.id))
-            assert [visit.command for visit in visits] == ["echo in; cat", ""]
+            found = await here.db.read(lambda tx: visits.of_job(tx, job.id))
+            assert [visit.command for visit in found] == ["echo in; cat", ""]
 
 
 async def test_a_job_that_does_not_run_and_one_that_one_may_not_see_look_alike(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_a_job_that_does_not_run_and_one_that_one_may_not_see_look_alike(t
             await here.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags(oss=True)))
             said = await here.ssh(mallory, str(job.number), "id")
             assert (said.code, said.out, said.error) == (1, "", f"rondo: job {job.number}.0 is not running\n")
-            assert await here.db.read(lambda tx: jobs.visits_of(tx, job.id)) == []
+            assert await here.db.read(lambda tx: visits.of_job(tx, job.id)) == []
             for name in ("4711", f"{job.number}.1", "0", "999999999999999"):
                 said = await here.ssh(ada, name, "id")
                 number = name if "." in name else f"{name}.0"

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from appliance.clock import FakeClock
 from appliance.model import Commit, User
-from appliance.store import jobs
+from appliance.store import visits
 from tests.web.chrome import chromium, logged_in
 from tests.web.world import World, approval, job, serving_world, workflow
 
@@ -55,7 +55,7 @@ async def running_job(world: World, clock: FakeClock, ada: User) -> int:
         await world.step(unit.id, position)
     clock.advance(12)
     now_ms = clock.now_ms()
-    await world.db.write(lambda tx: jobs.enter(tx, unit.id, 0, ada, "10.1.2.3", "", now_ms))
+    await world.db.write(lambda tx: visits.enter(tx, unit.id, 0, ada, "10.1.2.3", "", now_ms))
     clock.advance(61)
     world.write_log(unit.id, 2, LOG.encode())
     assert unit.number is not None

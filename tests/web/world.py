@@ -168,7 +168,7 @@ class World:
             found = moves.start_node(
                 tx,
                 moves.Claim(
-                    job=jobs.by_id(tx, job_id),
+                    job_id=job_id,
                     index=index,
                     plan=jobs.plan_of(tx, job_id),
                     executor="docker",
