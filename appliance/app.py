@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from appliance import choices
 from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
@@ -142,6 +143,7 @@ def _parts(core: Core, addresses: Addresses, ready: asyncio.Event) -> Parts:
         providers=core.providers,
         settings=core.settings,
         addresses=addresses,
+        here=choices.machine(core.settings),
         ready=ready,
     )
 

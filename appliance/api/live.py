@@ -1,6 +1,6 @@
 """`GET /live?topics=…`: server-sent events that say which part of a page to ask for again. They carry no news.
 
-Topics: `project:ID`, `pipeline:ID`, `workflow:ID`, `job:ID`, and `mine` for every project the visitor may see.
+Topics: `project:ID`, `pipeline:ID`, `workflow:ID`, `job:ID`, `mine` for every project the visitor may see, `machines`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import Policy, Route
 from appliance.api.streams import STREAMS, has_gone, send
 from appliance.errors import BadRequest, NotFound
-from appliance.model import JobId, PipelineId, ProjectId, User, WorkflowId
+from appliance.model import STRANGER, JobId, PipelineId, ProjectId, User, WorkflowId
 from appliance.store import jobs, overview, projects
 from appliance.store.database import Tx
 
@@ -60,6 +60,9 @@ def _allowed(tx: Tx, user: User, wanted: list[str]) -> dict[str, str]:
     """Raises NotFound when one of the topics is unknown or not for this user."""
     topics: dict[str, str] = {}
     for topic in wanted:
+        if topic == "machines" and user.id != STRANGER.id:
+            topics[topic] = topic
+            continue
         if topic == "mine":
             topics |= {f"project:{project.id}": topic for project in projects.all_of(tx, user)}
             continue

@@ -14,6 +14,7 @@ from appliance.blobs import Blobs
 from appliance.clock import Clock
 from appliance.crypto import SecretBox
 from appliance.engine.commands import Commands
+from appliance.engine.fit import Machine
 from appliance.model import Vcs
 from appliance.settings import Settings
 from appliance.store.database import Database
@@ -64,6 +65,7 @@ class Parts:
     providers: Mapping[Vcs, Provider]
     settings: Settings
     addresses: Addresses
+    here: Machine  # what jobs may take of this host
     ready: asyncio.Event  # set once recovery is done; until then only /health answers
 
 

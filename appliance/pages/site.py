@@ -14,6 +14,7 @@ from appliance.pages import (
     contexts,
     job,
     login,
+    machines,
     outputs,
     pipeline,
     pipelines,
@@ -41,6 +42,7 @@ ROUTES: tuple[Route, ...] = (
     *schedules.ROUTES,
     *project_keys.ROUTES,
     *contexts.ROUTES,
+    *machines.ROUTES,
     *static.ROUTES,
     *badge.ROUTES,
 )

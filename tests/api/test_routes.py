@@ -123,6 +123,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
         "cache": "0" * 32,
         "schedule": ids["schedule"],
         "ticket": "AAAA",
+        "machine": "m1",
         "org": organization_id("acme"),
         "project": ids["project"],
     }

@@ -26,6 +26,8 @@ from appliance.clock import Clock, SystemClock
 from appliance.crypto import SecretBox
 from appliance.engine import moves
 from appliance.engine.commands import Commands, LiveNodes
+from appliance.engine.fit import Machine
+from appliance.engine.scheduler import HERE
 from appliance.language import plan as plans
 from appliance.model import (
     Commit,
@@ -160,7 +162,7 @@ class World:
         found = await self.db.read(lambda tx: jobs.of_pipeline(tx, pipeline_id))
         return next(job for job in found if job.name == name)
 
-    async def start(self, job_id: JobId, index: int = 0, cpus: float = 2) -> None:
+    async def start(self, job_id: JobId, index: int = 0, cpus: float = 2, executor: str = "docker") -> None:
         """What the scheduler does when it takes a node."""
         now_ms = self.clock.now_ms()
 
@@ -171,7 +173,7 @@ class World:
                     job_id=job_id,
                     index=index,
                     plan=jobs.plan_of(tx, job_id),
-                    executor="docker",
+                    executor=executor,
                     cpus=cpus,
                     memory_bytes=4 << 30,
                 ),
@@ -303,6 +305,7 @@ async def serving_world(
             providers=providers or {},
             settings=Settings().replaced(**settings),
             addresses=Addresses(web_url or url, "127.0.0.1", 2222),
+            here=Machine(name=HERE, cpus=4, memory_bytes=16 << 30, nodes=10),
             ready=ready,
         )
         site = make_site(parts)
