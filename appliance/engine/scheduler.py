@@ -220,7 +220,7 @@ class Scheduler:
                 ends_at_ms=None if candidate.lasts_ms is None else now_ms + candidate.lasts_ms,
             )
             self._begin(runners, start.wish.job_id, start.wish.index, held)
-            self._bell.ring("outbox", *changed.topics())
+            self._bell.ring("outbox", "machines", *changed.topics())
             log.info("node started", extra={"job": candidate.number, "node": start.wish.index})
 
     def _claim(self, tx: Tx, start: fit.Start, now_ms: int) -> moves.Changed | None:
@@ -264,7 +264,7 @@ class Scheduler:
             await self._run_node(job_id, index)
         finally:
             del self._held[number]
-            self._bell.ring("work")
+            self._bell.ring("work", "machines")
 
 
 def _machine(spot: Spot) -> fit.Machine:
