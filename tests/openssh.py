@@ -93,6 +93,7 @@ class Sshd:
             "PasswordAuthentication": "no",
             "StrictModes": "no",
             "UsePAM": "no",
+            "SetEnv": "SHLVL=1",  # so that bash leaves out our own .bashrc, which may cost a quarter of a second
             "PidFile": "none",
             **options,
         }
@@ -119,11 +120,13 @@ class Sshd:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """The listener, and with it every connection: as when a machine is switched off."""
-        assert self._process is not None
-        connections = children_of(self._process.pid)
-        self._process.terminate()
-        self._process.wait()
+        """The listener, and with it every connection: as when a machine is switched off. May be repeated."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        connections = children_of(process.pid)
+        process.terminate()
+        process.wait()
         for pid in connections:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -189,10 +192,12 @@ def machine_of_plain_user(folder: Path, **options: str) -> Iterator[Machine]:
             entry = pwd.getpwnam(user)
             os.chown(home, entry.pw_uid, entry.pw_gid)
             yield Machine(server, user, allow(server), home / "jobs")
-            _end_all_of(entry.pw_uid)
         finally:
-            subprocess.run(["userdel", user], check=True, capture_output=True)
+            server.stop()
+            left = _processes_of(user)
+            subprocess.run(["userdel", "-f", user], check=True, capture_output=True)
             shutil.rmtree(home)
+            assert not left, f"jobs have left processes: {left}"
 
 
 def allow(server: Sshd) -> str:
@@ -203,9 +208,13 @@ def allow(server: Sshd) -> str:
     return key.export_private_key().decode()
 
 
-def _end_all_of(uid: int) -> None:
-    """Of a user who is ours alone: first the logins, then what jobs have left."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and entry.stat().st_uid == uid:
-                os.kill(int(entry.name), signal.SIGKILL)
+def _processes_of(user: str) -> str:
+    """What is left of a user's after a moment, in which what was just ended is reaped."""
+    for _ in range(100):
+        left = subprocess.run(
+            ["ps", "-u", user, "-o", "pid=,stat=,args="], capture_output=True, text=True, check=False
+        ).stdout
+        if not left:
+            break
+        time.sleep(0.05)
+    return left

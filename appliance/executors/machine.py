@@ -1,12 +1,41 @@
-"""Sandboxes on a machine that is reached over SSH."""
+"""Sandboxes on a machine that is reached over SSH: processes of the user who logs in there. No isolation.
+
+Each has a folder of its own below `folder`/INSTANCE on the machine (see shim/machine_open.sh), its supervisor a session of
+its own, with FIFOs that it holds open in both directions. So it sees nothing of a connection that breaks, and the next one
+is tied to the same FIFOs (shim/machine_attach.sh). `ref` is the node.
+
+What a job started is ended with it as far as it can be told from others: by the cookie in its environment and by the
+sessions of what has that. A daemon that has left its session and dropped its environment (`env -i setsid`) lives on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from appliance import shim
+from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable
+from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
+from appliance.executors.machine_bridge import Bridge, attach
 from appliance.executors.machine_link import Connect, Link
-from appliance.executors.supervised import Pace
+from appliance.executors.machine_process import start_machine_process
+from appliance.executors.machine_script import Script, ask, words
+from appliance.executors.payload import expand_home, exports
+from appliance.executors.supervised import Pace, SupervisedSandbox
+
+T = TypeVar("T")
+
+_ASK_S = 60.0
+_REMOVE_S = 600.0  # a tree of a million files
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+_WORTH_SAYING_S = 5.0
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +61,206 @@ class MachineExecutor:
         options: MachineOptions | None = None,
         pace: Pace | None = None,
     ) -> None:
+        if not _SAFE.match(instance):
+            raise ValueError(f"{instance!r} cannot be the name of a folder")
         self.name = f"machine:{name}"
-        self._machine = name
+        self.machine = name
+        self.link = Link(connect)
+        self.options = options or MachineOptions()
         self._instance = instance
-        self._link = Link(connect)
-        self._options = options or MachineOptions()
         self._pace = pace or Pace()
+        self._bridges: set[Bridge] = set()
+
+    async def open(self, spec: SandboxSpec, progress: Progress) -> MachineSandbox:
+        if not _SAFE.match(spec.node):
+            raise SandboxError(f"{spec.node!r} cannot be the name of a folder")
+        try:
+            system = await self._start(spec.node)
+            await progress(f"Running on machine {self.machine} ({system}), without a container\n".encode())
+            return await self.reattach(spec.node)
+        except BaseException:
+            with contextlib.suppress(RondoError):
+                await self.remove(spec.node)
+            raise
+
+    async def _start(self, node: str) -> str:
+        """The folder and the supervisor; says what kind of machine it is."""
+        header = f"{shim.text('machine.sh')}{_NOTE_IDENTITY}"
+        supervisor = f"{header}{shim.supervisor()}# the end\n".encode()
+        for _ in range(2):
+            script = Script("machine.sh", "machine_open.sh", words=self.where(node))
+            ((word, rest),) = await ask(self.link, script, supervisor, within_s=_ASK_S)
+            if word == "ok":
+                return rest.partition(" /")[0]
+            await self.remove(node)  # of before a crash
+        raise SandboxError(f"the folder of node {node} on machine {self.machine} comes back as soon as it is removed")
+
+    def where(self, node: str = "") -> dict[str, str]:
+        """The variables of scripts about a sandbox. The cookie is in the environment of all that its job starts; as it
+        says only the name, no note of it can be changed by the job."""
+        return {"r_base": expand_home(self.options.folder)} | words(
+            instance=self._instance,
+            node=node,
+            cookie=f"{self._instance}/{node}",
+            home=self.options.home,
+            exports=exports(self.options.environment),
+        )
+
+    async def reattach(self, ref: str) -> MachineSandbox:
+        """A machine that does not answer now is waited for when something is asked of the sandbox."""
+        if not _SAFE.match(ref):
+            raise SandboxLost(f"there is no node {ref!r}")
+        sandbox = MachineSandbox(self, ref, self._pace)
+        with contextlib.suppress(Unavailable):
+            await sandbox.attach()
+        return sandbox
+
+    async def attach(self, node: str) -> Bridge:
+        bridge = await attach(self.link, self.where(node), node, self._bridges.discard)
+        self._bridges.add(bridge)
+        return bridge
+
+    async def list(self) -> list[str]:
+        answers = await ask(self.link, Script("machine.sh", words=self.where(), text=_LIST), within_s=_ASK_S)
+        return sorted(name for word, name in answers if word == "node" and _SAFE.match(name))
+
+    async def remove(self, ref: str) -> None:
+        if not _SAFE.match(ref):
+            return
+        grace = str(round(self.options.end_grace_s * 100))
+        script = Script("machine.sh", "machine_end.sh", "machine_remove.sh", words=self.where(ref) | words(grace=grace))
+        try:
+            await ask(self.link, script, within_s=_REMOVE_S)
+        except SandboxError as problem:
+            raise SandboxError(f"node {ref} on machine {self.machine} cannot be removed: {problem}") from problem
+
+    async def kept_layers(self) -> Sequence[str]:
+        return []
+
+    async def remove_layers(self, name: str) -> None:
+        """There are none."""
+
+    async def check(self) -> str | None:
+        try:
+            await ask(self.link, Script("machine.sh", words=self.where(), text=_CHECK), within_s=_ASK_S)
+        except (Unavailable, SandboxError) as problem:
+            return f"machine {self.machine}: {problem}"
+        return None
+
+    async def close(self) -> None:
+        for bridge in list(self._bridges):
+            await bridge.close()
+        await self.link.close()
+
+
+class MachineSandbox(SupervisedSandbox):
+    """See `base.Sandbox`."""
+
+    def __init__(self, executor: MachineExecutor, node: str, pace: Pace) -> None:
+        super().__init__(None, pace)
+        self._executor = executor
+        self._node = node
+        self._most = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)
+
+    @property
+    def ref(self) -> str:
+        return self._node
+
+    @property
+    def _find_state(self) -> str:
+        return "r_dir=${TMPDIR%/tmp}/state"  # for a process that was given no TMPDIR of its own
+
+    async def attach(self) -> None:
+        self._take(await self._attach())
+
+    async def _attach(self) -> Bridge:
+        return await self._executor.attach(self._node)
+
+    async def _reconnect(self) -> Bridge:
+        return await self._patiently(self._attach)
+
+    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+        """Try until it succeeds, as long as `patience_s` after the last sign of life."""
+        loop = asyncio.get_running_loop()
+        patience_s, pause_s = self._executor.options.patience_s, _FIRST_PAUSE_S
+        since = loop.time()
+        while True:
+            try:
+                return await do()
+            except SandboxLost:
+                raise
+            except (Unavailable, SandboxError) as problem:
+                silent_s = loop.time() - since
+                if silent_s >= patience_s:
+                    raise SandboxLost(
+                        f"machine {self._executor.machine} has not answered for {silent_s:.0f} s: {problem}"
+                    ) from problem
+            await asyncio.sleep(min(pause_s, patience_s - silent_s))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def process(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        working_directory: str | None = None,
+        tty: tuple[int, int] | None = None,
+        user: str | None = None,
+    ) -> Process:
+        where = self._executor.where(self._node)
+        return await self._patiently(
+            lambda: start_machine_process(self._executor.link, where, argv, environment or {}, working_directory, tty)
+        )
+
+    async def start_docker(self, want: PrivateDocker) -> str:
+        raise Unavailable("jobs on machines have no private Docker engine; they may use one that the machine itself has")
+
+    async def usage(self) -> tuple[Usage, ...]:
+        """As `LocalSandbox.usage`: the sums never shrink, though a daemon that left the tree is forgotten."""
+        script = Script("machine.sh", "machine_usage.sh", words=self._executor.where(self._node))
+        try:
+            ((word, rest),) = await ask(self._executor.link, script, within_s=_ASK_S)
+        except (Unavailable, SandboxError):
+            return ()
+        figures = [int(each) for each in rest.split() if each.isdigit()]
+        if word != "ok" or len(figures) != 6:
+            return ()
+        cpu, pages, written, processes, ticks, page_bytes = figures
+        self._most = Usage(
+            cpu_s=max(cpu / (ticks or 100), self._most.cpu_s),
+            memory_bytes=pages * page_bytes,
+            written_bytes=max(written, self._most.written_bytes),
+            processes=processes,
+        )
+        return (self._most,)
+
+    async def close(self) -> None:
+        await self.detach()
+        await self._executor.remove(self.ref)
+
+
+# Before the supervisor's own text, in its own process.
+_NOTE_IDENTITY = """\
+r_identity "$$"
+umask_before=$(umask)
+umask 077
+echo "$r_who" >"${1%/state}/pid.new" && mv "${1%/state}/pid.new" "${1%/state}/pid"
+umask "$umask_before"
+"""
+
+_LIST = """\
+cd -- "$r_base/$r_instance" 2>/dev/null || { r_tell ok; exit 0; }
+r_tell ok
+for r_node in *; do [ ! -d "$r_node" ] || [ -L "$r_node" ] || r_tell node "$r_node"; done
+"""
+
+_CHECK = """\
+for r_tool in sh cat mkdir mkfifo rm mv chmod find grep sed cut tr sort head tail dd wc sleep uname; do
+    command -v "$r_tool" >/dev/null || r_fail "$r_tool is missing there; install it"
+done
+[ -r /proc/self/stat ] || command -v ps >/dev/null || r_fail 'there is neither /proc nor ps'
+umask 077
+mkdir -p -- "$r_base/$r_instance" 2>/dev/null && [ -w "$r_base/$r_instance" ] ||
+    r_fail "the folder $r_base/$r_instance cannot be made or written"
+r_tell ok
+"""

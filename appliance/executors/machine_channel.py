@@ -13,13 +13,15 @@ import asyncssh
 from appliance.errors import SandboxError
 
 MOST_HELD_BYTES = 1 << 20  # read by nobody yet; then the server may fill the rest of its window, and no more
+_COMPLAINT_BYTES = 4096
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
     """The output of one command as it comes. `hear` gets what it says on stderr, at once."""
 
     def __init__(self, on_end: Callable[[], None]) -> None:
-        self.hear: Callable[[bytes], None] = lambda aside: None
+        self.hear: Callable[[bytes], None] = self._keep_complaint
+        self.complaint = b""  # the end of what it said on stderr, while nobody else hears that
         self.problem: Exception | None = None  # the connection broke, and this is why
         self._on_end = on_end
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -54,6 +56,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._has_news.set()
         if self._held_bytes > MOST_HELD_BYTES and self._channel is not None:
             self._channel.pause_reading()
+
+    def _keep_complaint(self, data: bytes) -> None:
+        self.complaint = (self.complaint + data)[-_COMPLAINT_BYTES:]
 
     def eof_received(self) -> bool:
         self._is_at_eof = True

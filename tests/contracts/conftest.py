@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,23 @@ from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.fake import FakeExecutor
 from appliance.executors.local import LocalExecutor
+from appliance.executors.machine import MachineExecutor
 from tests.contracts.worlds import REAL, WARM, World, kept_warm, make_factory
+from tests.openssh import Machine, machine, machine_of_plain_user
 
-_keeps_the_types: tuple[type[Executor], ...] = (DockerExecutor, LocalExecutor, FakeExecutor)
+_keeps_the_types: tuple[type[Executor], ...] = (DockerExecutor, LocalExecutor, MachineExecutor, FakeExecutor)
+
+
+@pytest.fixture(scope="session")
+def ssh_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with machine(tmp_path_factory.mktemp("machine") / "here") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ssh_machine_of_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with machine_of_plain_user(tmp_path_factory.mktemp("machine") / "user") as made:
+        yield made
 
 
 @pytest.fixture(params=[*REAL, WARM, "fake"])

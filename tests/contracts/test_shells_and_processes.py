@@ -200,7 +200,7 @@ async def test_an_outlived_runner_is_noticed(real_world: World) -> None:
     """A step may kill everything it can, its own runner too: the reader gets 137 and the next step runs."""
     sandbox = await real_world.open()
     if not real_world.kind.startswith("docker"):
-        # kill -9 -1 would reach this test; the processes of the sandbox are what it may kill
+        # Never kill -9 -1 outside a container: it reaches this test, and as root everything on this host.
         script = 'for p in $(cat "${BASH_ENV%/*}"/*.runner | cut -d" " -f1); do kill -9 $p; done; kill -9 $$'
     else:
         script = "kill -9 -1; kill -9 $$"
@@ -212,7 +212,7 @@ async def test_an_outlived_runner_is_noticed(real_world: World) -> None:
 
 async def test_a_killed_supervisor_is_a_lost_sandbox(real_world: World) -> None:
     sandbox = await real_world.open()
-    if real_world.kind != "local":
+    if real_world.kind.startswith("docker"):
         pytest.skip("process 1 of a container cannot be killed from inside")
     find = "grep -l RONDO_SANDBOX=$RONDO_SANDBOX /proc/[0-9]*/environ | cut -d/ -f3"
     script = f"for p in $({find}); do [ $p = $$ ] || kill -9 $p; done"

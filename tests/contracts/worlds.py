@@ -16,8 +16,11 @@ from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
 from appliance.executors.fake import FakeExecutor
 from appliance.executors.local import LocalExecutor
+from appliance.executors.machine import MachineExecutor, MachineOptions
+from appliance.executors.machine_link import over_ssh
 from appliance.executors.supervised import Pace
 from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
+from tests.openssh import Machine
 
 INSTANCE = f"contract-{os.getpid()}"  # several test runs may share one engine
 QUICK = Pace(heartbeat_s=0.5)  # so that a test of a killed runner need not wait ten seconds
@@ -43,6 +46,8 @@ REAL = [
     pytest.param("docker-debian", marks=pytest.mark.docker),
     pytest.param("docker-busybox", marks=pytest.mark.docker),
     "local",
+    "machine",
+    pytest.param("machine-user", marks=pytest.mark.slow),
 ]
 WARM = pytest.param("docker-warm", marks=pytest.mark.docker)
 
@@ -55,8 +60,16 @@ def make_factory(kind: str, request: pytest.FixtureRequest, folder: Path) -> tup
         return lambda: DockerExecutor(INSTANCE, engine.url, pace=QUICK, options=options), image
     if kind == "local":
         return lambda: LocalExecutor(INSTANCE, folder / "local", pace=QUICK), None
+    if kind.startswith("machine"):
+        there: Machine = request.getfixturevalue("ssh_machine" if kind == "machine" else "ssh_machine_of_user")
+        options_there = MachineOptions(folder=f"{there.folder}/{folder.name}", end_grace_s=1.0)
+        return lambda: machine_executor(there, INSTANCE, options_there), None
     fake = FakeExecutor()
     return lambda: FakeExecutor(fake.nodes), None
+
+
+def machine_executor(there: Machine, instance: str, options: MachineOptions) -> MachineExecutor:
+    return MachineExecutor(instance, "here", over_ssh(there.address()), options=options, pace=QUICK)
 
 
 @asynccontextmanager

@@ -1,0 +1,137 @@
+"""Processes on a machine beside the supervised commands: each is a channel of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+
+from appliance.errors import RondoError, SandboxError, SandboxLost
+from appliance.executors.machine_channel import Channel
+from appliance.executors.machine_link import Link
+from appliance.executors.machine_script import COMMAND_LINE, Script, ask
+from appliance.executors.payload import expand_home, exports, quote
+
+log = logging.getLogger(__name__)
+
+COOKIE = "RONDO_PROCESS"
+READ_BYTES = 256 * 1024
+_START_S = 30.0
+_KILL_S = 30.0
+_LAST_WORDS_S = 5.0
+
+
+class MachineProcess:
+    """See `base.Process`. `rest` came behind the first answer."""
+
+    def __init__(self, link: Link, channel: Channel, rest: bytes, cookie: str, *, has_terminal: bool) -> None:
+        self._link = link
+        self._channel = channel
+        self._rest = rest
+        self._cookie = cookie
+        self._has_terminal = has_terminal
+        self._was_killed = False
+
+    async def read(self) -> bytes:
+        if self._rest:
+            data, self._rest = self._rest, b""
+            return data
+        return await self._channel.read(READ_BYTES)
+
+    async def write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            await self._channel.write(data)
+
+    async def write_eof(self) -> None:
+        if self._has_terminal:
+            await self.write(b"\x04")
+        else:
+            self._channel.write_eof()
+
+    async def resize(self, columns: int, rows: int) -> None:
+        if self._has_terminal:
+            self._channel.resize(columns, rows)
+
+    async def wait(self) -> int:
+        try:
+            return await self._channel.wait()
+        except SandboxError:
+            if self._was_killed:
+                return 137
+            raise
+
+    async def kill(self) -> None:
+        """When the machine cannot be reached any more, what is left ends with the sandbox."""
+        if self._was_killed or (self._channel.has_ended and not self._has_terminal):
+            self._channel.abort()
+            return
+        self._was_killed = True
+        text = f'r_end "{self._cookie}" HUP 50\nr_tell ok\n'
+        try:
+            await ask(self._link, Script("machine.sh", "machine_end.sh", text=text), within_s=_KILL_S)
+            async with asyncio.timeout(_LAST_WORDS_S):
+                while await self._channel.read(READ_BYTES):
+                    pass
+                await self._channel.wait()
+        except (RondoError, TimeoutError) as problem:
+            log.warning("a process on a machine could not be ended", extra={"error": str(problem)})
+        finally:
+            self._channel.abort()
+
+
+async def start_machine_process(
+    link: Link,
+    where: Mapping[str, str],
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    working_directory: str | None,
+    tty: tuple[int, int] | None,
+) -> MachineProcess:
+    """`where` finds the sandbox. Raises SandboxLost when its supervisor has ended, Unavailable and SandboxError."""
+    cookie = f"{COOKIE}={secrets.token_hex(8)}"
+    text = _text(argv, {**environment, COOKIE: cookie.partition("=")[2]}, working_directory)
+    script = Script("machine.sh", "machine_process.sh", words=where, text=text)
+    begin = script.encode() if tty is None else await _lay_down(link, where, script)
+    channel = await link.channel(COMMAND_LINE, tty=tty, terminal=environment.get("TERM", "xterm"))
+    try:
+        async with asyncio.timeout(_START_S):
+            await channel.write(begin)
+            word, _, rest = await script.first_answer(channel)
+        if word == "gone":
+            raise SandboxLost("the supervisor of the job has ended")
+    except (TimeoutError, OSError) as problem:
+        channel.abort()
+        raise SandboxError(f"cannot start {argv[0]} on the machine: {problem or 'no answer'}") from problem
+    except BaseException:
+        channel.abort()
+        raise
+    return MachineProcess(link, channel, rest, cookie, has_terminal=tty is not None)
+
+
+async def _lay_down(link: Link, where: Mapping[str, str], script: Script) -> bytes:
+    """A terminal shows what is typed, and takes short lines only: it is given the name of a file with all of it."""
+    name = secrets.token_hex(8)
+    keep = Script("machine.sh", words={**where, "r_name": name}, text=_KEEP)
+    ((word, path),) = await ask(link, keep, script.text, within_s=_START_S)
+    if word == "gone":
+        raise SandboxLost("the supervisor of the job has ended")
+    return f'r_file={quote(path)}; . "$r_file"\n'.encode()
+
+
+def _text(argv: Sequence[str], environment: Mapping[str, str], working_directory: str | None) -> str:
+    """After the exports nothing can be relied on but words of the shell itself."""
+    return (
+        f"cd -- {expand_home(working_directory or '~')} || r_fail 'its folder cannot be entered'\n"
+        f"set -- {' '.join(map(quote, argv))}\nr_tell ok\n{exports(environment)}"
+        'exec "$@"\n'
+    )
+
+
+_KEEP = """\
+umask 077
+cd -P -- "$r_base/$r_instance/$r_node/shells" 2>/dev/null || { r_tell gone; exit 0; }
+cat >"$r_name" || r_fail "$PWD/$r_name cannot be written; is there room?"
+r_tell ok "$PWD/$r_name"
+"""

@@ -1,0 +1,30 @@
+# What all our texts on a machine share. Each is sent on the stdin of a `sh`, behind assignments of what it has to know
+# (executors/machine_script.py), and answers in lines that begin with ^A and r_nonce: a login there may say anything first.
+#
+# POSIX sh with the tools of Linux (also busybox and toybox), macOS or a BSD; processes are looked at in /proc where
+# there is one, by `ps` elsewhere.
+
+r_tell() { printf '\001%s %s\n' "$r_nonce" "$*"; }
+
+r_fail() { r_tell no "$*"; exit 0; }
+
+r_identity() { # PID: r_who = a word that names this process and none after it; "" when it has ended
+    r_who=
+    if [ -r /proc/self/stat ]; then
+        read -r r_line <"/proc/$1/stat" || return 0
+        set -- "$1" ${r_line##*) }
+        case $2 in Z | X) ;; *) r_who=$1.${21} ;; esac
+    else
+        case $(ps -o state= -p "$1") in '' | Z*) return 0 ;; esac
+        r_who=$1.$(LC_ALL=C ps -o lstart= -p "$1" | tr -d ' \n')
+    fi
+} 2>/dev/null
+
+r_is_supervised() { # whether the supervisor of the folder we are in lives
+    r_noted=
+    read -r r_noted <pid 2>/dev/null || return 1
+    r_identity "${r_noted%%.*}"
+    [ -n "$r_who" ] && [ "$r_who" = "$r_noted" ]
+}
+
+r_pause() { sleep 0.02 2>/dev/null || sleep 1; }

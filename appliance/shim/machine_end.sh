@@ -1,0 +1,78 @@
+# Ends processes by a word in their environment, and all in the sessions that belong to such. Needs machine.sh.
+#
+# A session belongs to the job when one with the word is in it, and its leader, if it lives, has the word too: nothing here
+# trusts a number that the job could have written down. What has both left the session and dropped the word is found only
+# by the cgroup of the job (r_cgroups), where there is one.
+
+r_marked() { # NAME=VALUE: pids
+    if [ -r /proc/self/stat ]; then
+        if printf 'a\0b\0' | grep -qzxF b; then
+            grep -lszxF -e "$1" /proc/[0-9]*/environ | cut -d / -f 3
+        else
+            for r_each in /proc/[0-9]*/environ; do
+                tr '\0' '\n' <"$r_each" | grep -qxF -e "$1" && echo "$r_each" | cut -d / -f 3
+            done
+        fi
+    elif [ "$(uname)" = Darwin ]; then
+        ps -A -E -ww -o pid= -o command= | grep -F -e " $1 " -e " $1" | sed 's/^ *//; s/ .*//'
+    else
+        ps -A -e -ww -o pid= -o command= | grep -F -e "$1 " | sed 's/^ *//; s/ .*//'
+    fi
+} 2>/dev/null
+
+r_sessions() { # lines "PID SESSION" of all that lives
+    if [ -r /proc/self/stat ]; then
+        for r_each in /proc/[0-9]*/stat; do
+            read -r r_line <"$r_each" || continue
+            set -- ${r_line##*) }
+            case $1 in Z | X) continue ;; esac
+            r_each=${r_each#/proc/}
+            echo "${r_each%/stat} $4"
+        done
+    else
+        ps -A -o pid= -o sess=
+    fi
+} 2>/dev/null
+
+r_find() { # NAME=VALUE: r_all = pids
+    r_own=" $(r_marked "$1" | tr '\n' ' ')"
+    set --
+    [ "$r_own" = ' ' ] || set -- $(r_with_sessions)
+    for r_group in $r_cgroups; do set -- "$@" $(cat "$r_group/cgroup.procs"); done
+    r_all=$*
+} 2>/dev/null
+
+r_with_sessions() { # pids: r_own, and all in the sessions that belong to such
+    r_list=$(r_sessions)
+    r_alive=" $(echo "$r_list" | sed 's/ .*//' | tr '\n' ' ')"
+    echo "$r_list" | {
+        r_theirs=' '
+        while read -r r_pid r_session; do
+            case $r_own in *" $r_pid "*) ;; *) continue ;; esac
+            echo "$r_pid"
+            case $r_alive in *" $r_session "*)
+                case $r_own in *" $r_session "*) ;; *) continue ;; esac
+                ;;
+            esac
+            [ "$r_session" -gt 1 ] && r_theirs="$r_theirs$r_session "
+        done
+        echo "$r_list" | while read -r r_pid r_session; do
+            case $r_theirs in *" $r_session "*) echo "$r_pid" ;; esac
+        done
+    } | sort -u
+}
+
+r_end() { # NAME=VALUE SIGNAL HUNDREDTHS: SIGKILL follows after that time
+    r_how=$2
+    r_left=$3
+    while r_find "$1" && [ -n "$r_all" ]; do
+        [ "$r_left" -gt 0 ] || r_how=KILL
+        [ "$r_left" -gt -1000 ] || r_fail "processes $r_all of the job cannot be ended"
+        for r_each in $r_all; do
+            kill "-$r_how" "$r_each"
+            [ "$r_how" = KILL ] || kill -CONT "$r_each"
+        done 2>/dev/null
+        r_pause
+        r_left=$((r_left - 2))
+    done
+}
