@@ -7,7 +7,7 @@ import sys
 
 from appliance.cli import run
 
-_LIVES_LONG = ("serve", "demo")
+_LIVES_LONG = ("serve", "runner", "demo")
 
 
 def main() -> int:

@@ -26,9 +26,11 @@ from appliance.engine.commands import Commands
 from appliance.engine.recovery import forget_secrets, recover
 from appliance.model import Vcs
 from appliance.pages.site import make_site
+from appliance.service import notify, start_logging
 from appliance.settings import Settings
 from appliance.sshd.door import Door
-from appliance.start import bound, data_folder, locked, note_addresses, notify, start_logging, url_of
+from appliance.sshd.runners import Runners
+from appliance.start import bound, data_folder, locked, note_addresses, url_of
 from appliance.store import people
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import Provider
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 
 async def serve(settings: Settings) -> int:
     """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code."""
-    start_logging(settings)
+    start_logging(settings.text("log.level"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,6 +96,7 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
     """Every part at work, the doors last; ended in the other order."""
     hosted = core.providers[Vcs.HOSTED]
     assert isinstance(hosted, Hosted)
+    runners = Runners(core.db, core.bell)
     door = Door(
         db=core.db,
         bell=core.bell,
@@ -103,6 +106,7 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
         settings=core.settings,
         data=core.data,
         web_url=core.web_url,
+        runners=runners,
     )
     async with door.listening() as ssh_port:
         addresses = Addresses(core.web_url, _ssh_name(core.settings, core.web_url), ssh_port)

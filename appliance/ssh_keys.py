@@ -5,6 +5,8 @@ asyncssh is imported lazily: the command line starts without it.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 
 from appliance.errors import BadRequest
@@ -64,6 +66,15 @@ def same_fingerprint(wanted: str, md5: str, sha256: str) -> bool:
     if plain.rstrip("=") == sha256[7:]:
         return True
     return plain.lower().removeprefix("md5:").replace(":", "") == md5.replace(":", "")
+
+
+def fingerprint_of(public: str) -> str:
+    """`SHA256:...` of a public key ("ssh-ed25519 AAAA..."). Raises BadRequest for what is none."""
+    try:
+        blob = base64.b64decode(public.split()[1], validate=True)
+    except (ValueError, IndexError):
+        raise BadRequest(f"{public[:100]!r} is no public key") from None
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def _pair(key: object, private: str) -> KeyPair:

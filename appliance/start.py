@@ -1,13 +1,11 @@
-"""What a start does before there are parts: the data folder and its lock, the pages' socket, the log, systemd's word."""
+"""What a start does before there are parts: the data folder and its lock, the pages' socket."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import socket
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,31 +71,6 @@ def instance_id(tx: Tx) -> str:
     """Who we are, on everything we make outside the database."""
     tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
     return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
-
-
-def start_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.text("log.level").upper(), handlers=[handler])
-
-
-class _Plain(logging.Formatter):
-    """The sentence, then its facts."""
-
-    _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in self._KNOWN)
-        return super().format(record) + (f" [{facts}]" if facts else "")
-
-
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify); does nothing without it."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
-        channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def note_addresses(data: Path, addresses: Addresses) -> None:

@@ -31,11 +31,11 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from appliance.cli import config, context, demo, local_run, lsp, machine, oidc, orb, project, serve, user
+    from appliance.cli import config, context, demo, local_run, lsp, machine, oidc, orb, project, runner, serve, user
 
     parser = argparse.ArgumentParser(prog="rondo", description="A CI server in one process that runs .circleci/config.yml.")
     parser.add_argument("--version", action="version", version=f"rondo {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (local_run, serve, project, user, machine, context, config, orb, oidc, lsp, demo):
+    for module in (local_run, serve, runner, project, user, machine, context, config, orb, oidc, lsp, demo):
         module.register(commands)
     return parser

@@ -2,8 +2,8 @@
 
 Public keys only, looked up by fingerprint. The user name says where one wants to go (`git`, a job's number), never who
 one is: so there are no accounts to guess, and a stranger's key is refused alike for every name. Nothing is forwarded:
-no agent, no X11, no ports, no sockets. The key is looked up again for each session on a connection, so whoever was
-removed gets no further.
+no agent, no X11, no ports, no sockets; only a machine that dials in may forward one port, which is none (see runners).
+The key is looked up again for each session on a connection, so whoever was removed gets no further.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import asyncssh
 
+from appliance import runner_words
 from appliance.bell import Bell
 from appliance.clock import Clock
 from appliance.engine.commands import Commands
@@ -28,6 +29,7 @@ from appliance.sshd import callers
 from appliance.sshd.callers import Caller
 from appliance.sshd.git import GitDoor, parse_command
 from appliance.sshd.host_key import load_or_make_host_key
+from appliance.sshd.runners import KEEPALIVE, Runners
 from appliance.sshd.session import Gone, Session, finish, tell
 from appliance.sshd.shell import ShellDoor, parse_node
 from appliance.store.database import Database
@@ -81,10 +83,12 @@ class Door:
         settings: Settings,
         data: Path,
         web_url: str,
+        runners: Runners,
         drain_s: float = 10.0,
     ) -> None:
         self._db = db
         self._settings = settings
+        self._runners = runners
         self._host_key = data / "ssh_host_key"
         self._drain_s = drain_s
         self._git = GitDoor(db, commands, bell, hosted, pages=web_url)
@@ -106,6 +110,7 @@ class Door:
         """
         key = await asyncio.to_thread(load_or_make_host_key, self._host_key)
         self.public_key = key.export_public_key("openssh").decode().strip()
+        self._runners.host_key = key
         acceptor = await self._listen(key)
         self._port = acceptor.get_port()
         problem: BaseException | None = None
@@ -163,8 +168,8 @@ class Door:
     def depart(self, guest: Guest) -> None:
         self._guests.pop(guest, None)
 
-    async def caller_of(self, fingerprint: str) -> Caller | None:
-        return await self._db.read(lambda tx: callers.find(tx, fingerprint))
+    async def caller_of(self, public_key: str) -> Caller | None:
+        return await self._db.read(lambda tx: callers.find(tx, public_key))
 
     def begin(self, session: Session, guest: Guest) -> None:
         """Serve a session in a task of the door's: it may outlive the connection (a push does)."""
@@ -184,15 +189,18 @@ class Door:
             finish(session, code)
 
     async def _admit(self, session: Session, guest: Guest) -> int:
+        caller = await self.caller_of(guest.public_key)
+        if caller is not None and caller.is_machine:  # also before we are open: its jobs are waiting to be found again
+            return await self._serve_machine(session, guest, caller)
         async with asyncio.timeout(_OPENING_TIMEOUT_S):
             await self._is_open.wait()
-        caller = await self.caller_of(guest.fingerprint)
+        caller = await self.caller_of(guest.public_key)
         if caller is None:
             raise Refused("this key is not known any more")
         # The jobs of a project share a key, and a wide one fetches from all its nodes at once.
         most = self._settings.integer("ssh.sessions_per_user") * (_JOBS_LIKE_USERS if caller.project else 1)
         # By the key where jobs have it: they do not use up what a person may open.
-        who = guest.fingerprint if caller.project else caller.name
+        who = guest.public_key if caller.project else caller.name
         if self._open[who] >= most:
             raise Refused(f"{caller.name} has {self._open[who]} sessions open; close one first")
         self._open[who] += 1
@@ -200,6 +208,11 @@ class Door:
             return await self._route(session, guest, caller)
         finally:
             self._open[who] -= 1
+
+    async def _serve_machine(self, session: Session, guest: Guest, caller: Caller) -> int:
+        if session.command != runner_words.COMMAND or guest.connection is None:
+            raise Refused(f"this is the key of {caller.name}: it serves jobs, and is for nothing else")
+        return await self._runners.serve(session, guest.connection, guest.address, guest.public_key)
 
     async def _route(self, session: Session, guest: Guest, caller: Caller) -> int:
         """The user name says where to: a number is a job; every other one is for git."""
@@ -249,17 +262,17 @@ class Guest(asyncssh.SSHServer):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._connection: asyncssh.SSHServerConnection | None = None
+        self.connection: asyncssh.SSHServerConnection | None = None
         self._keys_tried = 0
         self._asked_about = ""
-        self.fingerprint = ""
+        self.public_key = ""  # "ssh-ed25519 AAAA...", once it is proved
         self.is_known = False
         self.sessions = 0
         self.user_name = ""
         self.address = ""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
+        self.connection = conn
         peer = conn.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
         self._door.arrive(self)
@@ -275,19 +288,27 @@ class Guest(asyncssh.SSHServer):
 
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self._keys_tried += 1
-        fingerprint = key.get_fingerprint()
-        if self._keys_tried > _KEYS_PER_CONNECTION or await self._door.caller_of(fingerprint) is None:
+        public_key = " ".join(key.export_public_key("openssh").decode().split()[:2])
+        if self._keys_tried > _KEYS_PER_CONNECTION or await self._door.caller_of(public_key) is None:
             return False
         # Set after the wait: from here to `auth_completed` nothing is awaited, so no second request, about a key that
         # the client does not own, can come between the check of the signature and our note of who signed.
-        self._asked_about = fingerprint
+        self._asked_about = public_key
         return True
 
     def auth_completed(self) -> None:
-        assert self._connection is not None
+        assert self.connection is not None
         self.is_known = True
-        self.fingerprint = self._asked_about
-        self.user_name = str(self._connection.get_extra_info("username"))
+        self.public_key = self._asked_about
+        self.user_name = str(self.connection.get_extra_info("username"))
+
+    async def server_requested(self, listen_host: str, listen_port: int) -> asyncssh.SSHListener | bool:
+        """For machines alone: the way back to them, which listens nowhere."""
+        caller = await self._door.caller_of(self.public_key)
+        if caller is None or not caller.is_machine or self.connection is None:
+            return False
+        self.connection.set_keepalive(*KEEPALIVE)
+        return (listen_host, listen_port) == (runner_words.HOST, runner_words.PORT) and asyncssh.SSHListener()
 
     def session_requested(self) -> Session | bool:
         if self.sessions >= _SESSIONS_PER_CONNECTION:
@@ -300,12 +321,12 @@ class Guest(asyncssh.SSHServer):
         self._door.begin(process, self)
 
     def leave(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        if self.connection is not None:
+            self.connection.close()
 
     def leave_at_once(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
+        if self.connection is not None:
+            self.connection.abort()
 
 
 def _explain(session: Session, error: Exception) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from appliance.crypto import SecretBox
 from appliance.errors import BadRequest, Conflict, NotFound
+from appliance.ssh_keys import fingerprint_of
 from appliance.store.database import Tx
 
 Source = Literal["settings", "added"]
@@ -299,6 +300,8 @@ def take_settings(tx: Tx, box: SecretBox, wanted: Sequence[Definition], now_ms: 
 
 
 def _put(tx: Tx, box: SecretBox, one: Definition, source: Source, now_ms: int) -> None:
+    if one.runner_key:
+        _check_free(tx, one)
     sealed = box.seal(one.private_key, _purpose(one.name)) if one.private_key else None
     tx.execute(
         "INSERT INTO machines (name, source, address, port, user_name, private_key, key_file, host_key, os, arch, classes,"
@@ -314,6 +317,19 @@ def _put(tx: Tx, box: SecretBox, one: Definition, source: Source, now_ms: int) -
         " dials_in = excluded.dials_in, runner_key = excluded.runner_key, removed_at_ms = NULL",
         {**vars(one), "classes": json.dumps(one.classes), "source": source, "sealed": sealed, "now": now_ms},
     )
+
+
+def _check_free(tx: Tx, one: Definition) -> None:
+    """At the SSH door a key is either a machine's, or a person's or a project's, and then one's. Raises BadRequest."""
+    row = tx.execute(
+        "SELECT 'machine ' || name AS holder FROM machines"
+        " WHERE runner_key = :key AND name != :name AND removed_at_ms IS NULL"
+        " UNION ALL SELECT 'a user' FROM ssh_keys WHERE fingerprint = :fingerprint"
+        " UNION ALL SELECT 'a project' FROM checkout_keys WHERE fingerprint = :fingerprint",
+        {"key": one.runner_key, "name": one.name, "fingerprint": fingerprint_of(one.runner_key)},
+    ).fetchone()
+    if row is not None:
+        raise BadRequest(f"machine {one.name}: its runner_key is the key of {row['holder']} already; a machine has its own")
 
 
 def _purpose(name: str) -> str:

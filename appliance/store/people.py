@@ -10,6 +10,7 @@ from typing import Literal
 from appliance.crypto import new_token, token_hash
 from appliance.errors import Conflict, NotFound
 from appliance.model import ProjectId, User, UserId
+from appliance.store import machines
 from appliance.store.database import Tx
 
 TokenKind = Literal["api", "link", "session"]
@@ -95,7 +96,10 @@ class SshKey:
 
 
 def add_key(tx: Tx, user_id: UserId, key: SshKey, now_ms: int) -> None:
-    """Raises Conflict when another user has this key: a key must name one person."""
+    """Raises Conflict when another user or a machine has this key: a key must name one person."""
+    machine = machines.by_runner_key(tx, " ".join(key.public_key.split()[:2]))
+    if machine is not None:
+        raise Conflict(f"the key {key.fingerprint} belongs to machine {machine.name}")
     row = tx.execute("SELECT user_id FROM ssh_keys WHERE fingerprint = :f", {"f": key.fingerprint}).fetchone()
     if row is not None and row["user_id"] != user_id:
         raise Conflict(f"the key {key.fingerprint} belongs to another user")

@@ -20,6 +20,7 @@ from appliance.engine.commands import Commands, LiveNodes
 from appliance.model import Project, User, Vcs
 from appliance.settings import Settings
 from appliance.sshd.door import Door
+from appliance.sshd.runners import Runners
 from appliance.store import people, projects
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.client import Git
@@ -47,6 +48,7 @@ class World:
     commands: Commands
     hosted: Hosted
     door: Door
+    runners: Runners
     port: int
 
     async def user(self, name: str, *, is_admin: bool = False, sees_all: bool = False, shown_as: str = "") -> User:
@@ -130,6 +132,7 @@ async def world(folder: Path, *, is_open: bool = True, **changes: str | int | fl
         commands = Commands(db, bell, clock, LiveNodes())
         hosted = Hosted(Git(timeout_s=60), folder)
         hosted.prepare()
+        runners = Runners(db, bell)
         door = Door(
             db=db,
             bell=bell,
@@ -139,12 +142,13 @@ async def world(folder: Path, *, is_open: bool = True, **changes: str | int | fl
             settings=settings,
             data=folder,
             web_url=PAGES,
+            runners=runners,
         )
         async with door.listening() as port:
             await door.reconcile()
             if is_open:
                 door.open()
-            yield World(folder, db, bell, clock, commands, hosted, door, port)
+            yield World(folder, db, bell, clock, commands, hosted, door, runners, port)
 
 
 @contextlib.asynccontextmanager

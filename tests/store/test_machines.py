@@ -18,7 +18,7 @@ from appliance.store.database import Tx, open_plain
 from appliance.store.machines import Definition
 
 BOX = SecretBox(b"k" * 32)
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 MAC = Definition(name="mac-1", address="10.0.0.7", user_name="ci", private_key="-----BEGIN", host_key=KEY, os="macos")
 
 
@@ -180,8 +180,8 @@ def test_three_losses_in_a_row_take_a_machine_out_and_a_success_between_does_not
 
 def test_a_runner_is_known_by_its_key(tx: Tx) -> None:
     machines.add(tx, BOX, MAC, 1)
-    machines.add(tx, BOX, Definition(name="away", dials_in=True, runner_key=KEY + "B"), 1)
-    found = machines.by_runner_key(tx, KEY + "B")
+    machines.add(tx, BOX, Definition(name="away", dials_in=True, runner_key=KEY + "BBBB"), 1)
+    found = machines.by_runner_key(tx, KEY + "BBBB")
     assert found is not None and found.name == "away"
     assert machines.by_runner_key(tx, KEY) is None and machines.by_runner_key(tx, "") is None
 
