@@ -19,11 +19,13 @@ class Wrong(AssertionError):
 
 
 def lose(world: World) -> None:
-    """The machine of a running node vanishes; that is sometimes told twice."""
+    """The machine of a node that runs vanishes; that is sometimes told twice."""
     if not world.memory.running:
         return
-    job_id, index = world.random.choice(sorted(world.memory.running))
-    attempt = jobs.node(world.tx, job_id, index).attempt
+    nodes = [jobs.node(world.tx, *one) for one in sorted(world.memory.running)]
+    canceled, again = [node for node in nodes if node.status.is_done], [node for node in nodes if node.attempt > 1]
+    node = world.random.choice(canceled or again or nodes)
+    job_id, index, attempt = node.job_id, node.index, node.attempt
     crashes = world.crashes
     for _ in range(world.random.choice((1, 1, 2))):
         world.move("lose_node", Loss(job_id=job_id, index=index, attempt=attempt, why="gone"), RESTARTS, [], world.now_ms)
@@ -33,7 +35,8 @@ def lose(world: World) -> None:
 
 def lose_late(world: World) -> None:
     """Somebody tells of an attempt that was lost long ago."""
-    rows = world.tx.execute("SELECT job_id, idx, attempt FROM nodes WHERE attempt > 1").fetchall()
+    rows = world.tx.execute("SELECT job_id, idx, attempt FROM nodes WHERE attempt > 1 AND status = 'running'").fetchall()
+    rows = rows or world.tx.execute("SELECT job_id, idx, attempt FROM nodes WHERE attempt > 1").fetchall()
     if not rows:
         return
     job_id, index, attempt = world.random.choice(rows)

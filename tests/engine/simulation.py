@@ -157,7 +157,7 @@ class World:
         self.now_ms += self.random.choice((1, 50, 3000, 400_000))
         act = self.random.choices(
             [self.push, self.deliver, self.compile, self.schedule, self.run, self.late, self.person, self.crash, self.lose],
-            [1, 2, 3, 8, 9, 2, 3, 0.5, 1.5],
+            [1, 2, 3, 8, 9, 2, 3, 0.5, 3],
         )[0]
         act()
 
@@ -248,7 +248,7 @@ class World:
 
     def lose(self) -> None:
         """A machine vanishes, or somebody tells late that one did."""
-        self.random.choice((losses.lose, losses.lose, losses.lose_late))(self)
+        self.random.choice((losses.lose, losses.lose_late))(self)
 
     def late(self) -> None:
         """Somebody reports the end of a node that is long over, or was never begun by him."""
