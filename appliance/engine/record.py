@@ -177,6 +177,7 @@ class Record:
         attempt = self._facts.node.attempt
         loss = moves.Loss(job_id=self._job_id, index=self._index, attempt=attempt, why=self._masker.mask(why))
         await self._write_end(lambda tx: moves.lose_node(tx, loss, restarts, ended, now_ms))
+        self._shop.bell.ring(self._facts.node.executor)  # whoever looks after the machine looks at once
         facts = {"job": self._facts.job.number, "node": self._index, "attempt": attempt, "why": loss.why}
         log.warning("node lost", extra=facts)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from appliance.errors import RondoError, SandboxError, Unavailable
 from appliance.language.plan import JobType, Run, Step, When
 from appliance.model import JobStatus, NodeStatus, StepStatus, TriggerKind, WorkflowStatus
+from appliance.store.machines import name_of
 
 
 def is_met(statuses: Collection[str], ended: JobStatus) -> bool:
@@ -123,10 +124,6 @@ def may_try_again(step: Step, status: StepStatus, attempt: int) -> bool:
     return status in (StepStatus.FAILED, StepStatus.TIMEDOUT) and attempt <= step.max_auto_reruns
 
 
-MACHINE = "machine:"
-"""What the names of executors begin with that are machines of their own."""
-
-
 def is_lost(executor: str, error: RondoError, *, is_opening: bool) -> bool:
     """Whether a node that ends by this error was lost by no doing of its own, and may be started again.
 
@@ -135,15 +132,15 @@ def is_lost(executor: str, error: RondoError, *, is_opening: bool) -> bool:
     """
     if is_opening:
         return isinstance(error, SandboxError | Unavailable)
-    return executor.startswith(MACHINE) and isinstance(error, SandboxError)
+    return name_of(executor) is not None and isinstance(error, SandboxError)
 
 
 def said_of_loss(executor: str, why: str) -> str:
     """What to say of a node that was lost, because of `why`; `executor` is the one that has it now, "" while it waits."""
     if not executor:
         return f"Waits to be started again: {why}"
-    machine = executor.removeprefix(MACHINE)
-    return f"Started again on {machine}: {why}" if machine != executor else f"Started again: {why}"
+    machine = name_of(executor)
+    return f"Started again on {machine}: {why}" if machine else f"Started again: {why}"
 
 
 def node_status(steps: Iterable[StepStatus]) -> NodeStatus:

@@ -93,6 +93,7 @@ class Scheduler:
         self._held: dict[int, fit.Held] = {}  # by the runner: a node that was lost may have two for a moment
         self._begun = itertools.count()
         self._known: dict[JobId, _Known] = {}
+        self._lost: set[tuple[JobId, int, int]] = set()  # the nodes that waited to be started again at the last look
 
     async def run(self, resumed: list[jobs.Node]) -> None:
         """Schedule until cancelled; `resumed` nodes run already and are gone on with. Cancelling detaches all runners."""
@@ -171,17 +172,24 @@ class Scheduler:
         """Those that can start where there is room, and of the others why not."""
         wishes, reasons, full = list[fit.Wish](), dict[tuple[JobId, int], str](), self._full_disk()
         asked = {known.placed.executor for known in self._known.values() if known.placed.executor}
-        doubted = {one.lost_on for one in waiting}
-        troubles = {} if full else await self._checks.troubles(runners, asked, doubted)
+        asked |= {one.lost_on for one in waiting if name_of(one.lost_on) in self._spots}
+        troubles = {} if full else await self._checks.troubles(runners, asked, self._doubted(waiting))
         for one in waiting:
             if (known := self._known.get(one.job_id)) is None:
                 continue
-            machines = () if full else self._open_machines(known.placed, troubles)
+            machines = () if full else self._open_machines(one, known.placed, troubles)
             if machines:
                 wishes.append(_wish(one, known, machines))
             else:
-                reasons[one.job_id, one.index] = f"waits: {full or self._why_closed(known.placed, troubles)}"
+                reasons[one.job_id, one.index] = f"waits: {full or self._why_closed(one, known.placed, troubles)}"
         return wishes, reasons
+
+    def _doubted(self, waiting: Sequence[queue.Waiting]) -> set[str]:
+        """The executors of nodes that were lost since the last look: whatever they answered before counts no more."""
+        lost = {(one.job_id, one.index, one.attempt): one.lost_on for one in waiting if one.lost_on}
+        new = {executor for key, executor in lost.items() if key not in self._lost}
+        self._lost = set(lost)
+        return new
 
     def _full_disk(self) -> str:
         try:
@@ -190,15 +198,21 @@ class Scheduler:
             return str(error)
         return ""
 
-    def _open_machines(self, placed: placement.Placement, troubles: Mapping[str, str]) -> tuple[str, ...]:
-        """Where a node could start if there is room."""
+    def _open_machines(
+        self, one: queue.Waiting, placed: placement.Placement, troubles: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Where a node could start if there is room; one that was lost on another machine than that, where it can."""
         if placed.executor:
             return () if placed.executor in troubles else (HERE,)
-        return tuple(name for name in placed.machines if not self._spots[name].trouble)
+        machines = tuple(name for name in placed.machines if not self._spots[name].trouble)
+        elsewhere = tuple(name for name in machines if executor_of(name) != one.lost_on)
+        return elsewhere if elsewhere or one.lost_on in troubles else machines
 
-    def _why_closed(self, placed: placement.Placement, troubles: Mapping[str, str]) -> str:
+    def _why_closed(self, one: queue.Waiting, placed: placement.Placement, troubles: Mapping[str, str]) -> str:
         if placed.executor:
             return troubles[placed.executor]
+        if one.lost_on in troubles and placed.machines == (name_of(one.lost_on),):
+            return f"{troubles[one.lost_on]}; no other machine could run it"
         return spots.why_waiting([self._spots[name] for name in placed.machines])
 
     async def _start(self, runners: asyncio.TaskGroup, starts: Sequence[fit.Start]) -> None:
@@ -277,13 +291,11 @@ def _machine(spot: Spot) -> fit.Machine:
 
 
 def _wish(one: queue.Waiting, known: _Known, machines: tuple[str, ...]) -> fit.Wish:
-    """One that was lost goes to another machine than that, where it can."""
-    elsewhere = tuple(name for name in machines if executor_of(name) != one.lost_on)
     return fit.Wish(
         job_id=one.job_id,
         index=one.index,
         project_id=one.project_id,
-        machines=elsewhere or machines,
+        machines=machines,
         cpus=known.placed.cpus,
         memory_bytes=known.placed.memory_bytes,
         since_ms=one.queued_at_ms,

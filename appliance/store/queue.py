@@ -23,14 +23,16 @@ class Waiting:
     status: JobStatus  # of the job: running, when other nodes of it have begun
     message: str  # why it waits, as said last: on the job, or on a node that was lost
     queued_at_ms: int
-    lost_on: str = ""  # the executor of its attempt before, where it was lost
+    attempt: int = 1
+    lost_on: str = ""  # the executor of the attempt before
 
 
 def waiting(tx: Tx, limit: int, each: int) -> list[Waiting]:
     """Nodes that could start, oldest first, at most `each` of one project: one that pushed thousands hides nobody."""
     rows = tx.execute(
         "SELECT * FROM ("
-        " SELECT jobs.id, jobs.project_id, jobs.status, jobs.queued_at_ms, jobs.number, nodes.idx, nodes.lost_on,"
+        " SELECT jobs.id, jobs.project_id, jobs.status, jobs.queued_at_ms, jobs.number,"
+        " nodes.idx, nodes.attempt, nodes.lost_on,"
         " CASE nodes.lost_on WHEN '' THEN jobs.message ELSE nodes.message END AS message,"
         " row_number() OVER (PARTITION BY jobs.project_id ORDER BY jobs.queued_at_ms, jobs.number, nodes.idx) AS turn"
         " FROM jobs INDEXED BY jobs_begun JOIN nodes ON nodes.job_id = jobs.id"
@@ -46,6 +48,7 @@ def waiting(tx: Tx, limit: int, each: int) -> list[Waiting]:
             status=JobStatus(row["status"]),
             message=row["message"],
             queued_at_ms=row["queued_at_ms"] or 0,
+            attempt=row["attempt"],
             lost_on=row["lost_on"],
         )
         for row in rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,14 @@ from appliance.engine.commands import LiveNodes
 from appliance.engine.fit import Bounds, Machine
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import HERE, Scheduler
+from appliance.engine.spots import Spot
 from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import ImageError, RondoError, SandboxError, SandboxLost, Unavailable
 from appliance.executors.base import Progress, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeSandbox
 from appliance.language import plan as plans
 from appliance.model import JobStatus, NodeStatus, PipelineId, Trigger, TriggerKind, Vcs
-from appliance.store import artifacts, coverage, jobs, outbox, projects, queue, results, usage, workspaces
+from appliance.store import artifacts, coverage, jobs, machines, outbox, projects, queue, results, usage, workspaces
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import Mirrors
@@ -35,6 +36,7 @@ from tests.whole import until
 
 NOW = 1_000
 M1, M2 = "machine:m1", "machine:m2"
+AWAY = "it does not answer"
 
 
 @dataclass
@@ -81,6 +83,11 @@ class World:
     async def status(self) -> JobStatus:
         return (await self.db.read(lambda tx: jobs.by_id(tx, self.job.id))).status
 
+    async def end(self) -> JobStatus | None:
+        """How the job ended, once it has."""
+        status = await self.status()
+        return status if status.is_done else None
+
     async def steps(self, index: int = 0) -> list[tuple[int, str, str]]:
         """Position, status, and log of each step."""
         rows = await self.db.read(lambda tx: jobs.steps_of(tx, self.job.id, index))
@@ -100,7 +107,7 @@ class World:
         await until(look, 10)
 
 
-def make(tx: Tx, script: str, parallelism: int) -> jobs.Job:
+def make(tx: Tx, script: str, parallelism: int, executor: plans.Executor) -> jobs.Job:
     project = projects.add(
         tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=NOW
     )
@@ -109,7 +116,7 @@ def make(tx: Tx, script: str, parallelism: int) -> jobs.Job:
     assert accepted is not None
     job = plans.Job(
         name="build",
-        executor=plans.Docker(images=(plans.DockerImage(image="x"),)),
+        executor=executor,
         steps=(plans.Run(command="echo first", name="first"), plans.Run(command=script, name="second")),
         parallelism=parallelism,
     )
@@ -128,11 +135,25 @@ def make(tx: Tx, script: str, parallelism: int) -> jobs.Job:
 
 @asynccontextmanager
 async def world(
-    folder: Path, script: str = "echo before; sleep 9; echo after", parallelism: int = 1
+    folder: Path,
+    script: str = "echo before; sleep 9; echo after",
+    parallelism: int = 1,
+    executor: plans.Executor = plans.Docker(images=(plans.DockerImage(image="x"),)),  # noqa: B008 - frozen
 ) -> AsyncIterator[World]:
     async with open_database(folder / "rondo.db") as db:
-        job = await db.write(lambda tx: make(tx, script, parallelism))
+        job = await db.write(lambda tx: make(tx, script, parallelism, executor))
         yield World(db, folder, {M1: FakeExecutor(), M2: FakeExecutor(), "docker": FakeExecutor()}, job)
+
+
+class Shaky(FakeExecutor):
+    """Its engine goes away when a sandbox is wanted of it first."""
+
+    was_asked = False
+
+    async def open(self, spec: SandboxSpec, progress: Progress) -> FakeSandbox:
+        if not self.was_asked:
+            self.was_asked, self.trouble = True, AWAY
+        return await super().open(spec, progress)
 
 
 async def test_a_machine_that_vanishes_in_mid_job_is_said_and_the_job_ends_well_on_another(tmp_path: Path) -> None:
@@ -197,6 +218,69 @@ async def test_a_machine_that_is_none_of_ours_any_more_is_a_lost_one(tmp_path: P
         assert "the machine:m1 executor" in node.lost_why
 
 
+@pytest.mark.parametrize("comes", ["m1", "m2"])
+async def test_the_scheduler_takes_another_machine_or_waits_for_the_same_one_to_answer(tmp_path: Path, comes: str) -> None:
+    async with world(tmp_path, "echo done", executor=plans.Machine(image="ubuntu-2204:current")) as here:
+        lost, shop = Shaky(), here.shop
+        here.executors[M1] = lost
+        await here.db.write(add_machines)
+        spots = [Spot(name="m1", os="linux", arch="amd64")]
+        scheduler = Scheduler(
+            db=here.db,
+            bell=shop.bell,
+            clock=FakeClock(NOW),
+            executors=here.executors,
+            places=replace(PLACES, machine_image=""),
+            machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
+            pool=lambda: tuple(spots),
+            bounds=Bounds(),
+            run_node=lambda job_id, index: run_node(shop, job_id, index),
+            check_disk=lambda: None,
+        )
+        task = asyncio.create_task(scheduler.run([]))
+        waits = f"waits: {AWAY}; no other machine could run it"
+
+        async def is_told() -> bool | None:
+            return (await here.node()).message == waits or None
+
+        await until(is_told, 10)
+        if comes == "m1":
+            lost.trouble = None
+        else:
+            spots.append(Spot(name="m2", os="linux", arch="amd64"))
+        shop.bell.ring("work")
+        assert await until(here.end, 10) is JobStatus.SUCCESS
+        node = await here.node()
+        assert (node.executor, node.attempt, node.message) == (f"machine:{comes}", 2, "")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def add_machines(tx: Tx) -> None:
+    for name in ("m1", "m2"):
+        wanted = machines.Definition(name=name, address="127.0.0.1", user_name="ci", key_file="/x", os="linux", arch="amd64")
+        machines.add(tx, SecretBox(b"k" * 32), wanted, NOW)
+
+
+async def test_what_a_machine_loses_is_counted_until_something_ends_there_by_itself(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.db.write(add_machines)
+        job_id = here.job.id
+
+        def lost_in_a_row(tx: Tx) -> list[int]:
+            return [machines.by_name(tx, name).lost_in_a_row for name in ("m1", "m2")]
+
+        assert await here.claim(M1)
+        loss = moves.Loss(job_id=job_id, index=0, attempt=1, why=AWAY)
+        for _ in range(2):  # told twice it counts once
+            await here.db.write(lambda tx: moves.lose_node(tx, loss, 1, (), NOW))
+        assert await here.claim(M2)
+        await here.db.write(lambda tx: machines.note_end(tx, M2, is_lost=True, why="", now_ms=NOW))
+        assert await here.db.read(lost_in_a_row) == [1, 1]
+        await here.db.write(lambda tx: moves.finish_node(tx, job_id, 0, NodeStatus.FAILED, "", (), NOW))
+        assert await here.db.read(lost_in_a_row) == [1, 0]
+
+
 async def test_what_is_lost_a_second_time_ends_and_says_why(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         for executor, sandbox, command in ((M1, "1.0", "step2"), (M2, "1.0.2", f"step{jobs.LATER + 2}")):
@@ -223,13 +307,13 @@ async def test_a_container_that_is_gone_is_not_started_again(tmp_path: Path) -> 
 
 async def test_an_engine_that_is_away_when_a_job_begins_is_asked_once_more(tmp_path: Path) -> None:
     async with world(tmp_path, "echo done") as here:
-        here.executors["docker"].trouble = "Docker does not answer"
+        here.executors["docker"].trouble = AWAY
         assert await here.claim("docker")
         await run_node(here.shop, here.job.id, 0)
         node = await here.node()
-        assert (node.status, node.lost_why) == (NodeStatus.WAITING, "Docker does not answer")
+        assert (node.status, node.lost_why) == (NodeStatus.WAITING, AWAY)
         assert await here.steps() == [
-            (0, "infrastructure_fail", "Docker does not answer\n"),
+            (0, "infrastructure_fail", f"{AWAY}\n"),
             (1, "skipped", ""),
             (2, "skipped", ""),
         ]
@@ -237,7 +321,7 @@ async def test_an_engine_that_is_away_when_a_job_begins_is_asked_once_more(tmp_p
         assert await here.claim("docker")
         await run_node(here.shop, here.job.id, 0)
         assert await here.status() is JobStatus.SUCCESS
-        assert (await here.steps())[3][2].startswith("Started again: Docker does not answer\n")
+        assert (await here.steps())[3][2].startswith(f"Started again: {AWAY}\n")
 
 
 async def test_a_canceled_job_is_not_started_again_when_its_machine_is_lost(tmp_path: Path) -> None:
@@ -336,17 +420,6 @@ def test_what_makes_a_lost_node(executor: str, error: RondoError, is_opening: bo
     assert rules.is_lost(executor, error, is_opening=is_opening) is is_lost
 
 
-class Shaky(FakeExecutor):
-    """Its engine goes away when a sandbox is wanted of it first."""
-
-    was_asked = False
-
-    async def open(self, spec: SandboxSpec, progress: Progress) -> FakeSandbox:
-        if not self.was_asked:
-            self.was_asked, self.trouble = True, "Docker does not answer"
-        return await super().open(spec, progress)
-
-
 async def test_a_lost_node_says_why_it_waits_and_its_engine_is_asked_anew(tmp_path: Path) -> None:
     async with world(tmp_path, "echo done") as here:
         here.executors["docker"] = Shaky()
@@ -365,17 +438,13 @@ async def test_a_lost_node_says_why_it_waits_and_its_engine_is_asked_anew(tmp_pa
         task = asyncio.create_task(scheduler.run([]))
 
         async def is_told() -> bool | None:
-            return (await here.node()).message == "waits: Docker does not answer" or None
+            return (await here.node()).message == f"waits: {AWAY}" or None
 
         await until(is_told, 10)
         here.executors["docker"].trouble = None
         shop.bell.ring("work")
 
-        async def is_over() -> JobStatus | None:
-            status = await here.status()
-            return status if status.is_done else None
-
-        assert await until(is_over, 10) is JobStatus.SUCCESS
+        assert await until(here.end, 10) is JobStatus.SUCCESS
         assert (await here.node()).message == ""
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
