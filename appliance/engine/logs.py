@@ -4,11 +4,16 @@ Masking changes lengths and holds bytes back (a secret may be cut by a chunk's b
 how much of the sandbox's output it holds. Therefore every append also notes the pair (bytes of output used up, size of
 the file) in a second file. After `kill -9` the writer cuts the log back to the last noted pair and the reader asks the
 sandbox for the output from there: what was written twice is the same, what was lost is fetched, nothing is doubled.
+
+Most logs hold nothing but the output, byte for byte, and to make a file costs as much as all that is written to it. So
+the notes begin, with the pair as it stands, before the first append that makes a difference: a log without them holds
+exactly the output up to its size.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -220,8 +225,11 @@ class LogWriter:
     def __init__(self, path: Path, secret_needles: Needles) -> None:
         self._masker = Masker(secret_needles)
         self._notes_path = path.with_suffix(".idx")
+        self._noted = 0  # pairs
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._notes = os.open(self._notes_path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._notes: int | None = None  # while the log is the output and nothing else
+        with contextlib.suppress(FileNotFoundError):
+            self._notes = os.open(self._notes_path, os.O_RDWR)
         self.offset, self.size = self._last_pair()
         self.is_resumed = self.offset > 0
         os.ftruncate(self._file, self.size)
@@ -232,19 +240,19 @@ class LogWriter:
         Without what we said at that offset ourselves: whoever goes on says it again.
         """
         log_size = os.fstat(self._file).st_size
-        count = os.fstat(self._notes).st_size // _PAIR.size
-        while count and self._note(count - 1)[1] > log_size:
-            count -= 1
-        while count > 1 and self._note(count - 2)[0] == self._note(count - 1)[0]:
-            count -= 1
-        offset, size = self._note(count - 1) if count else (0, 0)
+        if self._notes is None:
+            return log_size, log_size
+        notes = os.pread(self._notes, os.fstat(self._notes).st_size, 0)
+        pairs = list(_PAIR.iter_unpack(notes[: len(notes) - len(notes) % _PAIR.size]))
+        while pairs and pairs[-1][1] > log_size:
+            pairs.pop()
+        while len(pairs) > 1 and pairs[-2][0] == pairs[-1][0]:
+            pairs.pop()
+        offset, size = pairs[-1] if pairs else (0, 0)
         if not offset:  # only words of ours
-            count, size = 0, 0
-        os.ftruncate(self._notes, count * _PAIR.size)
-        return offset, size
-
-    def _note(self, number: int) -> tuple[int, int]:
-        offset, size = _PAIR.unpack(os.pread(self._notes, _PAIR.size, number * _PAIR.size))
+            pairs, size = [], 0
+        self._noted = len(pairs)
+        os.ftruncate(self._notes, self._noted * _PAIR.size)
         return offset, size
 
     def look_for(self, masker: Masker) -> None:
@@ -279,8 +287,11 @@ class LogWriter:
         if not data and offset == self.offset:
             return
         try:
+            if self._notes is None and len(data) != offset - self.offset:
+                self._notes = os.open(self._notes_path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._note(self.offset, self.size)
             _write_at(self._file, data, self.size)
-            _write_at(self._notes, _PAIR.pack(offset, self.size + len(data)), os.fstat(self._notes).st_size)
+            self._note(offset, self.size + len(data))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -288,9 +299,15 @@ class LogWriter:
         self.size += len(data)
         self.offset = offset
 
+    def _note(self, offset: int, size: int) -> None:
+        if self._notes is not None:
+            _write_at(self._notes, _PAIR.pack(offset, size), self._noted * _PAIR.size)
+            self._noted += 1
+
     def close(self) -> None:
         os.close(self._file)
-        os.close(self._notes)
+        if self._notes is not None:
+            os.close(self._notes)
 
     def __enter__(self) -> Self:
         return self

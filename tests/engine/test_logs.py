@@ -104,10 +104,27 @@ def test_a_writer_that_dies_anywhere_is_followed_without_a_gap_or_a_double(tmp_p
             writer.close()  # what a kill leaves: no flush
             if chance.random() < 0.3:  # a power cut: the log's last bytes are gone, its notes are not
                 path.write_bytes(path.read_bytes()[: -chance.randint(1, 9)])
-            elif chance.random() < 0.3:  # killed between the log and the note
+            elif path.with_suffix(".idx").exists() and chance.random() < 0.3:  # killed between the log and the note
                 path.write_bytes(path.read_bytes() + b"torn")
         whole = Masker(wanted)
         assert path.read_bytes() == whole.feed(output) + whole.end(), seed
+
+
+def test_a_log_of_nothing_but_output_needs_no_notes(tmp_path: Path) -> None:
+    wanted, notes = needles(["hunter2secret"]), tmp_path / "a.idx"
+    with LogWriter(tmp_path / "a.log", wanted) as writer:
+        writer.write(b"theirs, with hunter")
+        writer.write(b"s in it\n")
+        assert not notes.exists()
+    with LogWriter(tmp_path / "a.log", wanted) as writer:
+        assert writer.is_resumed and writer.offset == 27
+        writer.write(b"hunter2secret\n")
+        assert notes.exists()
+    (tmp_path / "a.log").write_bytes((tmp_path / "a.log").read_bytes()[:-1])  # killed before its last byte
+    with LogWriter(tmp_path / "a.log", wanted) as writer:
+        assert writer.offset == 27
+        writer.write(b"hunter2secret\n")
+    assert (tmp_path / "a.log").read_text() == "theirs, with hunters in it\n****\n"
 
 
 def test_what_we_say_before_any_output_is_said_again_after_a_crash(tmp_path: Path) -> None:
