@@ -23,7 +23,7 @@ from appliance.api.parts import Addresses, Parts
 from appliance.clock import Clock, SystemClock
 from appliance.core import Core, Reach, at_work, drafter_of, made, trade, upkeep
 from appliance.engine.commands import Commands
-from appliance.engine.recovery import forget_secrets, recover
+from appliance.engine.recovery import adopt_secrets, recover
 from appliance.model import Vcs
 from appliance.pages.site import make_site
 from appliance.service import notify, start_logging
@@ -113,7 +113,7 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
         ready = asyncio.Event()
         site = make_site(_parts(core, addresses, ready))
         resumed = await recover(core.db, core.executors)
-        await forget_secrets(core.db, core.blobs)
+        await adopt_secrets(core.db, core.blobs, resumed)
         await door.reconcile()
         note_addresses(core.data, addresses)
         reach, drafter = _reach(core, addresses, door.public_key), drafter_of(core)

@@ -59,21 +59,15 @@ def load_or_make_key(path: Path) -> bytes:
     return key
 
 
-def write_private(path: Path, data: bytes, *, is_synced: bool = True) -> None:
-    """Write a file of mode 0600 atomically: temp file, fsync, rename, fsync of the folder that names it.
-
-    Without the syncs, which cost milliseconds, it survives a kill of this process and no power cut.
-    """
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 atomically: temp file, fsync, rename, fsync of the folder that names it."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        if is_synced:
-            os.fsync(file.fileno())
+        os.fsync(file.fileno())
     temporary.rename(path)
-    if not is_synced:
-        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

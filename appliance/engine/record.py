@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.crypto import write_private
 from appliance.engine import moves
 from appliance.engine.follow import StepLog
 from appliance.engine.logs import LogWriter, Masker, Needles, needles
@@ -62,42 +60,31 @@ class Record:
         """`text` without the job's secrets."""
         return self._masker.mask(text)
 
-    def remember_secrets(self) -> None:
-        """Before a sandbox is opened: what its steps will know, sealed, for a runner after a restart. Raises DiskFull."""
-        self._write_secrets(self._known)
-
-    def recall_secrets(self) -> None:
+    async def recall_secrets(self) -> None:
         """A sandbox from before a restart may still say a secret that was changed or removed meanwhile."""
-        try:
-            sealed = self._secrets_path.read_bytes()
-        except FileNotFoundError:
-            return
-        if not sealed:  # what a power cut leaves of a file that was not synced
-            return
-        text = self._shop.box.open(sealed, self._purpose)
-        self._known |= set(json.loads(text))
-        self._needles = needles(self._known)
-        self._masker = Masker(self._needles)
-        with contextlib.suppress(DiskFull):  # then the older ones stay written down
-            self._write_secrets(self._known)
+        sealed = await self._shop.db.read(lambda tx: jobs.secrets_of(tx, self._job_id, self._index))
+        if sealed is not None:
+            text = self._shop.box.open(sealed, self._purpose)
+            await self._look_for(self._known | set(json.loads(text)))
+            await self._write_secrets()
 
     async def keep_secret(self, values: set[str]) -> None:
-        """Mask these too from now on, in the logs that are being written too, and after a restart. Raises DiskFull."""
-        known = self._known | values
-        await asyncio.to_thread(self._write_secrets, known)
+        """Mask these too from now on, in the logs that are being written too, and after a restart."""
+        await self._look_for(self._known | values)
+        await self._write_secrets()
+
+    async def _look_for(self, known: set[str]) -> None:
         self._known, self._needles = known, await asyncio.to_thread(_prepared, known)
         self._masker = Masker(self._needles)
         for writer in self._writers:
             writer.look_for(Masker(self._needles))
 
-    def _write_secrets(self, values: set[str]) -> None:
-        if not values:
-            return
-        try:
-            sealed = self._shop.box.seal(json.dumps(sorted(values)), self._purpose)
-            write_private(self._secrets_path, sealed, is_synced=False)  # a power cut takes the sandbox along
-        except OSError as error:
-            raise DiskFull(f"cannot write {self._secrets_path}: {error.strerror}") from error
+    async def _write_secrets(self) -> None:
+        sealed = self._sealed()
+        await write_when_room(self._shop.db, lambda tx: jobs.keep_secrets(tx, self._job_id, self._index, sealed))
+
+    def _sealed(self) -> bytes | None:
+        return self._shop.box.seal(json.dumps(sorted(self._known)), self._purpose) if self._known else None
 
     @property
     def _purpose(self) -> str:
@@ -109,10 +96,6 @@ class Record:
         if self._made_folder is None:
             self._made_folder = self._shop.blobs.log_folder(self._job_id, self._index)
         return self._made_folder
-
-    @property
-    def _secrets_path(self) -> Path:
-        return self._folder / "secrets"
 
     def end_step(self, position: int, outcome: Outcome) -> None:
         message = self._masker.mask(outcome.message)
@@ -141,9 +124,14 @@ class Record:
         self._shop.bell.ring(f"job:{self._job_id}")
 
     async def opened(self, ref: str) -> None:
-        """The sandbox is there, and its services with it."""
-        now_ms = self._shop.clock.now_ms()
-        await write_when_room(self._shop.db, lambda tx: moves.open_node(tx, self._job_id, self._index, ref, now_ms))
+        """The sandbox is there, and its services with it. What its steps know is kept for a runner after a restart."""
+        now_ms, sealed = self._shop.clock.now_ms(), self._sealed()
+
+        def open_node(tx: Tx) -> None:
+            moves.open_node(tx, self._job_id, self._index, ref, now_ms)
+            jobs.keep_secrets(tx, self._job_id, self._index, sealed)
+
+        await write_when_room(self._shop.db, open_node)
 
     async def say_of_step(self, position: int, message: str) -> None:
         """Show words about a step that runs."""
@@ -184,7 +172,6 @@ class Record:
     async def _write_end(self, fn: Callable[[Tx], moves.Changed]) -> None:
         changed = await write_when_room(self._shop.db, fn)
         self.is_finished = True
-        self._secrets_path.unlink(missing_ok=True)
         self._shop.bell.ring("work", "outbox", *changed.topics())
         for row in self._facts.steps:
             self._ring_log(row.position)

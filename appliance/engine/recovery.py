@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from appliance.blobs import Blobs
 from appliance.errors import RondoError
@@ -13,8 +12,6 @@ from appliance.store import docker_layers, jobs
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
-
-_NEWEST_JOBS = 500
 
 
 async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.Node]:
@@ -32,19 +29,14 @@ async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.
     return running
 
 
-async def forget_secrets(db: Database, blobs: Blobs) -> None:
-    """Remove what was kept to mask the logs of nodes that ended just before a crash. It is sealed, and of no use now.
-
-    Only where the newest jobs are: a start must not look through the logs of years.
-    """
-    ended = await db.read(lambda tx: jobs.lately_ended(tx, _NEWEST_JOBS))
-
-    def drop() -> None:
-        for job_id, index in ended:
-            for name in ("secrets", "secrets.new"):
-                (blobs.node_logs(job_id, index) / name).unlink(missing_ok=True)
-
-    await asyncio.to_thread(drop)
+async def adopt_secrets(db: Database, blobs: Blobs, resumed: Sequence[jobs.Node]) -> None:
+    """What masks the logs of nodes that an older Rondo began lies in files beside those."""
+    for node in resumed:
+        path = blobs.node_logs(node.job_id, node.index) / "secrets"
+        if path.is_file():
+            sealed = path.read_bytes()
+            await db.write(lambda tx: jobs.keep_secrets(tx, node.job_id, node.index, sealed or None))  # noqa: B023
+            path.unlink()
 
 
 async def sweep(executor: Executor, owned: set[str]) -> None:

@@ -198,7 +198,7 @@ class _Runner:
     async def _open(self) -> Sandbox:
         """The node's sandbox: found again when its row names one, else a new one."""
         if self._facts.node.sandbox is not None:
-            await asyncio.to_thread(self.record.recall_secrets)
+            await self.record.recall_secrets()
             try:
                 sandbox = self._sandbox = await self._executor.reattach(self._facts.node.sandbox)
             except RondoError as error:
@@ -206,7 +206,6 @@ class _Runner:
                 raise
             await remote_docker.start_of_machine(self._shop, self._facts, sandbox)  # a crash may have come before
             return sandbox
-        await asyncio.to_thread(self.record.remember_secrets)
         job, node = self._facts.job, self._facts.node
         placed = placement.Placement(executor=node.executor, cpus=node.cpus, memory_bytes=node.memory_bytes)
         known = variables(self._shop, self._facts)

@@ -290,16 +290,6 @@ def running_nodes(tx: Tx) -> list[Node]:
     return [_node(row) for row in tx.execute("SELECT * FROM nodes WHERE status = 'running' ORDER BY started_at_ms")]
 
 
-def lately_ended(tx: Tx, jobs: int) -> list[tuple[JobId, int]]:
-    """The nodes of the newest jobs that are over: where a crash may have left something."""
-    rows = tx.execute(
-        "SELECT nodes.job_id, nodes.idx FROM jobs JOIN nodes ON nodes.job_id = jobs.id"
-        " WHERE jobs.number > (SELECT coalesce(max(number), 0) FROM jobs) - :jobs AND nodes.stopped_at_ms IS NOT NULL",
-        {"jobs": jobs},
-    )
-    return [(JobId(row["job_id"]), int(row["idx"])) for row in rows]
-
-
 def start_node(tx: Tx, job_id: JobId, index: int, *, executor: str, cpus: float, memory_bytes: int, now_ms: int) -> bool:
     """Claim a waiting node; False when somebody has it already."""
     changed = tx.execute(
@@ -315,10 +305,22 @@ def set_sandbox(tx: Tx, job_id: JobId, index: int, ref: str) -> None:
     tx.execute(sql, {"job": job_id, "index": index, "ref": ref})
 
 
+def keep_secrets(tx: Tx, job_id: JobId, index: int, sealed: bytes | None) -> None:
+    """What the logs of a node that runs must not show, in the place of what was kept before. Gone with its end."""
+    sql = "UPDATE nodes SET secrets = :sealed WHERE job_id = :job AND idx = :index AND status = 'running'"
+    tx.execute(sql, {"job": job_id, "index": index, "sealed": sealed})
+
+
+def secrets_of(tx: Tx, job_id: JobId, index: int) -> bytes | None:
+    sql = "SELECT secrets FROM nodes WHERE job_id = :job AND idx = :index"
+    sealed: bytes | None = tx.execute(sql, {"job": job_id, "index": index}).fetchone()["secrets"]
+    return sealed
+
+
 def end_node(tx: Tx, job_id: JobId, index: int, status: NodeStatus, message: str, now_ms: int) -> bool:
     """End a node; False when it had ended already."""
     changed = tx.execute(
-        "UPDATE nodes SET status = :status, message = :message, stopped_at_ms = :now"
+        "UPDATE nodes SET status = :status, message = :message, stopped_at_ms = :now, secrets = NULL"
         " WHERE job_id = :job AND idx = :index AND status IN ('waiting', 'running')",
         {"job": job_id, "index": index, "status": status, "message": message, "now": now_ms},
     )

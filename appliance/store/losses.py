@@ -10,7 +10,7 @@ def put_back(tx: Tx, job_id: JobId, index: int, why: str) -> None:
     """Let a running node wait for its next attempt. Its steps and their logs stay, what they stored goes."""
     tx.execute(
         "UPDATE nodes SET status = 'waiting', attempt = attempt + 1, lost_on = executor, lost_why = :why, executor = '',"
-        " sandbox = NULL, cpus = 0, memory_bytes = 0, message = '', started_at_ms = NULL"
+        " sandbox = NULL, cpus = 0, memory_bytes = 0, message = '', started_at_ms = NULL, secrets = NULL"
         " WHERE job_id = :job AND idx = :index AND status = 'running'",
         {"job": job_id, "index": index, "why": why},
     )

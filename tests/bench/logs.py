@@ -108,6 +108,7 @@ async def _step(watched: Watched, size_mib: int) -> float:
     """The same output as a step of a job: by the supervisor's file, followed, masked, written."""
     number = await watched.run([fill(size_mib), f"cat {FILE}"])
     log = max(watched.place.data.glob("blobs/logs/*/*/0/2.log"), key=lambda path: path.stat().st_mtime_ns)
-    assert log.stat().st_size >= size_mib << 20
+    size = log.stat().st_size
+    assert size >= size_mib << 20, size
     log.unlink()
     return size / 1000 / watched.step_ms(number, 2)

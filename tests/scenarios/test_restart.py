@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from appliance.settings import Value
+from appliance.store import jobs, projects
+from appliance.store.database import Tx
 from tests.engine_fixture import Engine
 from tests.whole import ON_THIS_HOST, Place, Seen, Served, served, until
 
@@ -197,17 +199,41 @@ async def test_a_waiting_pusher_is_told_that_the_server_stops_and_leaves_in_peac
         assert (await place.ended()).statuses == {"build": "success"}
 
 
-async def test_a_start_removes_the_secrets_that_a_crash_left_behind(tmp_path: Path) -> None:
-    """Killed between the end of a node and the removal of what masked its logs."""
-    config = "version: 2.1\njobs:\n  build:\n    machine: true\n    steps: [{run: 'echo done'}]\n"
+async def test_a_start_goes_on_masking_what_an_older_version_kept_in_a_file(tmp_path: Path) -> None:
+    config = """
+version: 2.1
+jobs:
+  build:
+    machine: true
+    steps:
+      - run: |
+          echo "early $SECRET"
+          until [ -e "$HOME/go" ]; do sleep 0.1; done
+          echo "late $SECRET"
+"""
     async with served(tmp_path, ON_THIS_HOST, {"SECRET": SECRET}) as (place, process):
         await place.commit({".circleci/config.yml": config})
         await place.push()
-        seen = await place.ended()
+
+        async def is_in() -> bool | None:
+            seen = place.seen()
+            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
+
+        await until(is_in)
         await process.kill()
-        left = place.log_path(seen.steps["build"][0]).with_name("secrets")
-        assert left.parent.is_dir()
-        left.write_bytes(b"sealed")
+        node = place.read(jobs.running_nodes)[0]
+        kept = place.read(lambda tx: jobs.secrets_of(tx, node.job_id, node.index))
+        assert kept is not None
+        file = next(place.data.glob(f"blobs/logs/*/{node.job_id}/0")) / "secrets"
+        file.write_bytes(kept)
+        project = place.read(lambda tx: projects.find(tx, "acme/app"))
+
+        def forget(tx: Tx) -> None:
+            jobs.keep_secrets(tx, node.job_id, node.index, None)
+            projects.remove_secret(tx, project.id, "SECRET")
+
+        place.read(forget)
         await process.start()
-        assert not left.exists()
-        assert place.log_path(seen.steps["build"][1]).read_text() == "done\n"
+        assert not file.exists()
+        next((place.data / "sandboxes").glob("*/home")).joinpath("go").touch()
+        assert "late ****" in (await place.ended()).logs["build"]
