@@ -12,9 +12,10 @@ from appliance.engine import reruns, rules, settle
 from appliance.engine.settle import Changed
 from appliance.language.plan import JobType
 from appliance.model import JobId, JobStatus, NodeStatus, ProjectId, StepStatus, Trigger, WorkflowId
-from appliance.store import jobs, locks, pipelines, projects, redundancy
+from appliance.store import continuations, jobs, locks, pipelines, projects, redundancy
 from appliance.store.database import Tx
 
+_AUTO_CANCEL = "auto-cancel"  # who canceled
 _MOST = 100  # ended by the clock in one transaction; the next follows
 
 
@@ -47,7 +48,31 @@ def cancel_job(tx: Tx, job_id: JobId, who: str, now_ms: int, message: str = "") 
     return changed
 
 
-def may_be_redundant(tx: Tx, trigger: Trigger) -> bool:
+@dataclass(frozen=True)
+class Fate:
+    """What awaits workflows that are made now: a newer pipeline may cancel them, or somebody has done so already."""
+
+    may_be_redundant: bool
+    canceled_by: str = ""
+    message: str = ""
+
+
+def fate(tx: Tx, pipeline: pipelines.Pipeline) -> Fate:
+    """Whatever cancels a pipeline may come while its config is compiled, when there is nothing yet to be canceled.
+
+    So it is looked at again when there is. What a rerun of a setup workflow continues is no more redundant than any rerun.
+    """
+    setup = continuations.last_setup(tx, pipeline.id)
+    may_be = _may_be_redundant(tx, pipeline.trigger) and (setup is None or not setup.rerun)
+    if projects.flags(tx, pipeline.project_id).is_stopped:
+        return Fate(may_be, "the project's settings", "canceled: building of this project is stopped")
+    if setup is not None and setup.canceled_by is not None:
+        return Fate(may_be, setup.canceled_by, "canceled: the setup workflow was")
+    newer = redundancy.newer(tx, pipeline) if may_be else None
+    return Fate(may_be) if newer is None else Fate(may_be, _AUTO_CANCEL, _redundant(newer, pipeline.trigger))
+
+
+def _may_be_redundant(tx: Tx, trigger: Trigger) -> bool:
     """Whether what this starts may be canceled by a newer pipeline of its branch, and cancels older ones itself."""
     return rules.may_be_redundant(
         trigger.kind,
@@ -58,11 +83,14 @@ def may_be_redundant(tx: Tx, trigger: Trigger) -> bool:
 
 def cancel_redundant(tx: Tx, trigger: Trigger, number: int, changed: Changed, now_ms: int) -> None:
     """Cancel what still runs for older pipelines of a branch, when pipeline `number` begins on it (spec 4.4)."""
-    if trigger.branch is None or not may_be_redundant(tx, trigger):
+    if trigger.branch is None or not _may_be_redundant(tx, trigger):
         return
     for workflow_id in redundancy.older(tx, trigger.project_id, trigger.branch, number, is_trusted=not trigger.is_fork):
-        message = f"redundant: pipeline {number} is newer on {trigger.branch}"
-        changed.add(cancel_workflow(tx, workflow_id, "auto-cancel", now_ms, message))
+        changed.add(cancel_workflow(tx, workflow_id, _AUTO_CANCEL, now_ms, _redundant(number, trigger)))
+
+
+def _redundant(newer: int, trigger: Trigger) -> str:
+    return f"redundant: pipeline {newer} is newer on {trigger.branch}"
 
 
 @dataclass(frozen=True, kw_only=True)

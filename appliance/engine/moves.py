@@ -28,6 +28,7 @@ from appliance.model import (
     TriggerKind,
     User,
     Vcs,
+    WorkflowId,
 )
 from appliance.store import (
     approvals,
@@ -141,13 +142,24 @@ def add_workflows(tx: Tx, pipeline: pipelines.Pipeline, draft: Draft, changed: C
     if draft.plan is None:
         settle.tell_forge_of_errors(tx, pipeline, draft.problems, now_ms)
         return
+    fate = cancels.fate(tx, pipeline)
     for workflow in draft.plan.workflows:
-        _add_workflow(tx, pipeline, workflow, draft, changed, now_ms)
+        workflow_id = _add_workflow(tx, pipeline, workflow, draft, fate, changed, now_ms)
+        if fate.canceled_by:
+            changed.add(cancels.cancel_workflow(tx, workflow_id, fate.canceled_by, now_ms, fate.message))
+        else:
+            settle.begin(tx, workflow_id, (), changed, now_ms)
 
 
 def _add_workflow(
-    tx: Tx, pipeline: pipelines.Pipeline, plan: plans.Workflow, draft: Draft, changed: Changed, now_ms: int
-) -> None:
+    tx: Tx,
+    pipeline: pipelines.Pipeline,
+    plan: plans.Workflow,
+    draft: Draft,
+    fate: cancels.Fate,
+    changed: Changed,
+    now_ms: int,
+) -> WorkflowId:
     trigger = pipeline.trigger
     workflow_id = pipelines.add_workflow(
         tx,
@@ -159,7 +171,7 @@ def _add_workflow(
         is_setup=draft.plan is not None and draft.plan.is_setup,
         max_auto_reruns=plan.max_auto_reruns,
         excuses_consumed=draft.excuses_consumed,
-        may_be_redundant=cancels.may_be_redundant(tx, trigger),
+        may_be_redundant=fate.may_be_redundant,
     )
     changed.workflows.add(workflow_id)
     made = {
@@ -168,7 +180,7 @@ def _add_workflow(
     }
     changed.jobs.update(made.values())
     requirements.add(tx, made, {job.name: job.requires for job in plan.jobs})
-    settle.begin(tx, workflow_id, (), changed, now_ms)
+    return workflow_id
 
 
 @dataclass(frozen=True, kw_only=True)

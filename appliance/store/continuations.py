@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.crypto import SecretBox, token_hash
-from appliance.model import PipelineId, UserId
+from appliance.model import PipelineId, UserId, WorkflowId
+from appliance.store import pipelines
 from appliance.store.database import Tx
 
 KEY_NAME = "CIRCLE_CONTINUATION_KEY"
@@ -83,13 +84,18 @@ def is_continued(tx: Tx, pipeline_id: PipelineId) -> bool:
     return found is not None and found.is_continued
 
 
+def last_setup(tx: Tx, pipeline_id: PipelineId) -> pipelines.Workflow | None:
+    """The setup workflow of a pipeline, or its latest rerun: by the order of the rows, for a clock may go back."""
+    row = tx.execute(
+        "SELECT id FROM workflows WHERE pipeline_id = :id AND is_setup = 1 ORDER BY rowid DESC LIMIT 1", {"id": pipeline_id}
+    ).fetchone()
+    return None if row is None else pipelines.workflow(tx, WorkflowId(row["id"]))
+
+
 def is_given_up(tx: Tx, pipeline_id: PipelineId) -> bool:
     """Whether somebody has canceled the setup phase and nobody has rerun it since: then its key opens nothing."""
-    row = tx.execute(
-        "SELECT canceled_by FROM workflows WHERE pipeline_id = :id AND is_setup = 1 ORDER BY created_at_ms DESC, rowid DESC",
-        {"id": pipeline_id},
-    ).fetchone()
-    return row is not None and row["canceled_by"] is not None
+    found = last_setup(tx, pipeline_id)
+    return found is not None and found.canceled_by is not None
 
 
 def hands(tx: Tx, pipeline_id: PipelineId) -> set[UserId | None]:

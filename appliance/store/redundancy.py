@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.model import JobId, ProjectId, WorkflowId
 from appliance.store.database import Tx
+from appliance.store.pipelines import Pipeline
 
 # Through the open workflows of the appliance, of which there are few, not through all pipelines of the branch.
 OLDER = (
@@ -11,6 +12,10 @@ OLDER = (
     " WHERE workflows.stopped_at_ms IS NULL AND workflows.may_be_redundant = 1 AND pipelines.project_id = :project"
     " AND pipelines.branch = :branch AND pipelines.number < :number AND pipelines.is_trusted = :trusted"
     " ORDER BY workflows.created_at_ms"
+)
+NEWER = (
+    "SELECT min(number) AS number FROM pipelines WHERE project_id = :project AND number > :number AND branch = :branch"
+    " AND is_trusted = :trusted AND json_extract(event, '$.kind') IN ('webhook', 'api')"
 )
 OPEN_SINCE = (
     "SELECT id FROM workflows WHERE stopped_at_ms IS NULL AND created_at_ms < :before ORDER BY created_at_ms LIMIT :most"
@@ -25,6 +30,18 @@ def older(tx: Tx, project_id: ProjectId, branch: str, number: int, *, is_trusted
     """
     rows = tx.execute(OLDER, {"project": project_id, "branch": branch, "number": number, "trusted": is_trusted})
     return [WorkflowId(row["id"]) for row in rows]
+
+
+def newer(tx: Tx, pipeline: Pipeline) -> int | None:
+    """The number of a pipeline of the same branch that a push or a call of the API began after this one."""
+    values = {
+        "project": pipeline.project_id,
+        "branch": pipeline.trigger.branch,
+        "number": pipeline.number,
+        "trusted": pipeline.is_trusted,
+    }
+    found: int | None = tx.execute(NEWER, values).fetchone()["number"]
+    return found
 
 
 def open_since(tx: Tx, before_ms: int, most: int) -> list[WorkflowId]:

@@ -132,6 +132,23 @@ def test_what_auto_cancel_leaves_alone(tx: Tx, project: Project) -> None:
     assert of(tx, 6) == [RUNS]
 
 
+def test_what_was_outrun_before_it_began_never_begins(tx: Tx, project: Project) -> None:
+    """A disk that was full, or a repository out of reach, held it up while the next push was taken in."""
+    projects.set_flags(tx, project.id, ProjectFlags(autocancel_builds=True))
+    on_branch(tx, project, 2, "other")
+    on_branch(tx, project, 3)
+    on_branch(tx, project, 1)
+    assert (of(tx, 1), of(tx, 2), of(tx, 3)) == ([GONE], [RUNS], [RUNS])
+    assert jobs.of_pipeline(tx, PipelineId("p1"))[0].message == "redundant: pipeline 3 is newer on topic"
+
+
+def test_what_was_received_before_its_project_was_stopped_never_begins(tx: Tx, project: Project) -> None:
+    projects.set_flags(tx, project.id, ProjectFlags(is_stopped=True))
+    on_branch(tx, project, 1)
+    assert of(tx, 1) == [GONE]
+    assert jobs.of_pipeline(tx, PipelineId("p1"))[0].message == "canceled: building of this project is stopped"
+
+
 @pytest.mark.parametrize("kind", [TriggerKind.WEBHOOK, TriggerKind.API, TriggerKind.EXPLICIT])
 @pytest.mark.parametrize("is_default_branch", [True, False])
 @pytest.mark.parametrize("autocancel", [True, False])
@@ -177,7 +194,12 @@ async def test_the_clock_ends_old_workflows_and_approvals_that_nobody_gives(tmp_
 
 @pytest.mark.parametrize(
     ("sql", "index"),
-    [("OLDER", "workflows_open"), ("OPEN_SINCE", "workflows_open"), ("ON_HOLD_SINCE", "jobs_on_hold")],
+    [
+        ("OLDER", "workflows_open"),
+        ("NEWER", "sqlite_autoindex_pipelines_2"),
+        ("OPEN_SINCE", "workflows_open"),
+        ("ON_HOLD_SINCE", "jobs_on_hold"),
+    ],
 )
 def test_the_queries_use_their_index(tx: Tx, sql: str, index: str) -> None:
     values = {"project": "p", "branch": "b", "number": 1, "before": 1, "most": 1, "trusted": 1}

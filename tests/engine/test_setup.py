@@ -11,11 +11,11 @@ import pytest
 from appliance.bell import Bell
 from appliance.clock import FakeClock
 from appliance.crypto import SecretBox
-from appliance.engine import moves, moves_setup
+from appliance.engine import moves, moves_setup, reruns
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.language import compile
-from appliance.model import PipelineId, PipelineState, Trigger, TriggerKind, Vcs
+from appliance.model import PipelineId, PipelineState, Trigger, TriggerKind, User, UserId, Vcs, WorkflowStatus
 from appliance.store import continuations, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
 
@@ -124,6 +124,38 @@ async def test_a_continuation_passes_pending_and_gets_its_workflows(db: Database
     assert await state(db) == ("created", [("first", True), ("second", False)])
     assert await db.read(continuations.oldest_pending) is None
     assert await db.read(lambda tx: continuations.is_continued(tx, PIPELINE))
+
+
+async def test_what_continues_a_setup_workflow_is_canceled_with_it(db: Database) -> None:
+    """Also when the cancel comes between the asking and the end of the compiling, when there is nothing to be seen of it."""
+    await db.write(begin)
+    await commands(db).continue_pipeline(KEY, SECOND, {})
+
+    def cancel(tx: Tx) -> None:
+        (setup,) = pipelines.workflows_of(tx, PIPELINE)
+        moves.cancel_workflow(tx, setup.id, "somebody", NOW)
+        moves_setup.finish_continuation(tx, PIPELINE, draft(SECOND), NOW)
+
+    await db.write(cancel)
+    found = await db.read(lambda tx: pipelines.workflows_of(tx, PIPELINE))
+    assert [(one.name, one.status, one.canceled_by) for one in found] == [
+        ("first", WorkflowStatus.CANCELED, "somebody"),
+        ("second", WorkflowStatus.CANCELED, "somebody"),
+    ]
+
+
+async def test_a_setup_workflow_that_was_rerun_may_continue_although_the_clock_went_back(db: Database) -> None:
+    await db.write(begin)
+
+    def cancel_and_rerun(tx: Tx) -> None:
+        (setup,) = pipelines.workflows_of(tx, PIPELINE)
+        moves.cancel_workflow(tx, setup.id, "somebody", NOW)
+        who = User(id=UserId("u"), name="somebody", is_admin=False, sees_all_projects=True)
+        reruns.rerun(tx, setup.id, reruns.Wish(), who, NOW - 1)
+
+    await db.write(cancel_and_rerun)
+    await commands(db).continue_pipeline(KEY, SECOND, {})
+    assert (await state(db))[0] == "pending"
 
 
 async def test_a_key_is_good_once_unless_the_very_same_request_comes_again(db: Database) -> None:
