@@ -43,10 +43,10 @@ async def checked(
         return found, pipelines.pipeline(tx, found.pipeline_id).trigger
 
     found, trigger = await db.read(look)
-    return await asyncio.to_thread(_parameters, found.setup_source, configuration, trigger.parameters, given)
+    return await asyncio.to_thread(merged, found.setup_source, configuration, trigger.parameters, given)
 
 
-def _parameters(
+def merged(
     setup_source: str, configuration: str, triggered: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     head = language.read_head(configuration)
