@@ -32,7 +32,7 @@ from appliance.engine.retention import Retention
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
 from appliance.engine.schedules import Schedules
-from appliance.engine.workshop import Limits, Workshop
+from appliance.engine.workshop import Limits, OnFailure, Workshop
 from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
@@ -69,6 +69,27 @@ class Core:
     orbs: shelf.Shelf
     known_hosts: KnownHosts
     web_url: str
+    hands: Hands
+
+
+class Hands:
+    """Counts the nodes that runners have in hand. Those of canceled jobs too, until their sandboxes are closed."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._count = 0
+
+    @property
+    def are_empty(self) -> bool:
+        return self._count == 0
+
+    async def hold(self, work: Awaitable[None]) -> None:
+        self._count += 1
+        try:
+            await work
+        finally:
+            self._count -= 1
+            self._bell.ring("hands")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +100,7 @@ class Reach:
     ssh_command: Callable[[int, int | None], str]
     known_hosts: Callable[[], str]  # lines of the file that jobs get
     carry_on: Callable[[bytes, str], Awaitable[tuple[int, bytes]]] | None = None  # see api.continuations.for_jobs
+    on_failure: OnFailure | None = None
 
 
 Forges = Callable[[Settings, Path, Identity], Mapping[Vcs, Provider]]
@@ -114,6 +136,7 @@ async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, 
                 orbs=shelf.from_settings(settings, data, clock),
                 known_hosts=known_hosts,
                 web_url=web_url,
+                hands=Hands(bell),
             )
 
 
@@ -182,6 +205,7 @@ def _workshop(core: Core, reach: Reach) -> Workshop:
         git_url=reach.git_url,
         known_hosts=reach.known_hosts,
         carry_on=reach.carry_on,
+        on_failure=reach.on_failure,
     )
 
 
@@ -223,7 +247,7 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
         machine=choices.machine(core.settings),
         bounds=choices.bounds(core.settings),
         priorities=choices.priorities(core.settings),
-        run_node=lambda job_id, index: run_node(workshop, job_id, index),
+        run_node=lambda job_id, index: core.hands.hold(run_node(workshop, job_id, index)),
         check_disk=lambda: check_room(core.data, core.settings.integer("disk.floor")),
     )
 

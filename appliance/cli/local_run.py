@@ -87,6 +87,7 @@ def _begin(place: Place, wishes: Wishes, settings: Settings, display: Display, *
     import logging
 
     from appliance.laptop import place as places
+    from appliance.laptop.keys import Keys
     from appliance.laptop.run import Run
     from appliance.laptop.signs import Colours
     from appliance.laptop.wishes import listed
@@ -105,6 +106,7 @@ def _begin(place: Place, wishes: Wishes, settings: Settings, display: Display, *
         snapshot=snapshot,
         source=place.config.read_text("utf-8"),
         display=display,
+        keys=Keys.of_this_terminal(),
         had_crashed=had_crashed,
     )
     if lists:
@@ -122,6 +124,8 @@ def _wishes(args: argparse.Namespace) -> Wishes:
 
     if args.verbose and args.quiet:
         raise BadRequest("--verbose and --quiet do not go together")
+    if args.shell_on_failure and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadRequest("--shell-on-failure needs a terminal to show the shell at")
     if args.with_requires and args.job is None:
         raise BadRequest("--with-requires goes with --job")
     contexts = pairs(args.context, "--context")
@@ -176,7 +180,10 @@ def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Setting
 
 
 def _display(args: argparse.Namespace) -> Display:
+    from appliance.laptop.board import Board
     from appliance.laptop.lines import Lines
     from appliance.laptop.signs import Colours
 
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not (args.verbose or args.quiet):
+        return Board(colours=Colours.for_stream(sys.stdout))
     return Lines(is_quiet=args.quiet, colours=Colours.for_stream(sys.stdout))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import posixpath
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from appliance import steps
 from appliance.engine import environment, placement, remote_docker, rules, siblings
 from appliance.engine.follow import Follower, StepLog
 from appliance.engine.record import Attempt, Record, lost
-from appliance.engine.workshop import Facts, Workshop
+from appliance.engine.workshop import Facts, Failure, Workshop
 from appliance.errors import ImageError, RondoError
 from appliance.executors.base import Command, DockerAccess, Sandbox
 from appliance.language import plan as plans
@@ -72,11 +73,28 @@ class Walk:
                 outcome = await self._step(row, step)
             self._record.end_step(row.position, outcome)
             statuses.append(outcome.status)
+            await self._tell_failure(step, outcome)
             # Nothing is written down before the node's end: after a crash the step is followed again, and says it again.
             is_halted = outcome.halts
             if outcome.status is StepStatus.INFRASTRUCTURE_FAIL:
                 return NodeStatus.INFRASTRUCTURE_FAIL, outcome.message
         return rules.node_status(statuses), ""
+
+    async def _tell_failure(self, step: plans.Step, outcome: Outcome) -> None:
+        if self._shop.on_failure is None or outcome.status not in (StepStatus.FAILED, StepStatus.TIMEDOUT):
+            return
+        of_step = step.working_directory if isinstance(step, plans.Run) else None
+        failure = Failure(
+            sandbox=self._sandbox,
+            job=self._facts.job.name,
+            index=self._facts.node.index,
+            step=step.name,
+            message=outcome.message,
+            command_id=self.current,
+            working_directory=posixpath.join(self._facts.plan.working_directory, of_step or ""),
+        )
+        self.current = None
+        await self._shop.on_failure(failure)
 
     async def _step(self, row: jobs.Step, step: plans.Step) -> Outcome:
         """Perform a step; one that fails and may be run again is, after the pause that it asks for."""

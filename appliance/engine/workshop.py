@@ -11,7 +11,7 @@ from appliance.clock import Clock
 from appliance.crypto import SecretBox
 from appliance.engine import key_ring, placement, rights
 from appliance.engine.commands import LiveNodes
-from appliance.executors.base import Executor
+from appliance.executors.base import Executor, Sandbox
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, Vcs
 from appliance.steps.base import DataLimits, Keys
@@ -21,6 +21,23 @@ from appliance.vcs.base import Provider
 
 Continue = Callable[[bytes, str], Awaitable[tuple[int, bytes]]]
 """Takes the body of a `POST /pipeline/continue` and the name of this very request; gives status and body of the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A step that has just failed, in its sandbox, which is still as the step left it."""
+
+    sandbox: Sandbox
+    job: str
+    index: int
+    step: str
+    message: str
+    command_id: str | None
+    working_directory: str
+
+
+OnFailure = Callable[[Failure], Awaitable[None]]
+"""Is awaited before the job goes on, and cancelled with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +87,7 @@ class Workshop:
     git_url: Callable[[Project], str]
     carry_on: Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
     known_hosts: Callable[[], str]  # lines for the jobs' file of that name
+    on_failure: OnFailure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ class SupervisedSandbox(ABC):
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
         name = f"'{command_id}'" if command_id is not None else '"$(cat "$r_dir/latest")"'
-        script = f'{self._find_state}\n{_SHOW_AGENT}cat "$r_dir"/{name}.start 2>/dev/null || :'
+        script = f'{self._find_state}\n{_SHOW_OURS}cat "$r_dir"/{name}.start 2>/dev/null || :'
         process = await self.process(["sh", "-c", script])
         output = await read_all(process)
         return parse_exports(output.decode("utf-8", "surrogateescape"))
@@ -352,7 +352,8 @@ async def read_all(process: Process) -> bytes:
 
 
 # Before the step's own variables: they come later, and win.
-_SHOW_AGENT = """\
+_SHOW_OURS = """\
+printf "export BASH_ENV='%s'\\nexport CIRCLE_SHELL_ENV='%s'\\n" "$r_dir/bash_env" "$r_dir/bash_env"
 if [ -S "$r_dir/agent" ]; then printf "export SSH_AUTH_SOCK='%s'\\n" "$r_dir/agent"; fi
 """
 

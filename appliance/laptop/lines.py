@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from appliance.laptop.signs import Colours, ended, span
@@ -51,6 +53,13 @@ class Lines:
 
     def note(self, text: str) -> None:
         print(f"rondo: {text}", file=self._out, flush=True)
+
+    def ask(self, question: str) -> None:
+        if question:
+            self.note(question)
+
+    def suspended(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         self._out.flush()

@@ -24,11 +24,14 @@ from appliance.errors import BadRequest, NotFound
 from appliance.language import Untyped, read_head
 from appliance.language import plan as plans
 from appliance.laptop import outcome
+from appliance.laptop.approvals import YOU, Approvals
+from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
+from appliance.laptop.shell import Shells
 from appliance.laptop.signs import Colours
 from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, chosen
-from appliance.model import PipelineId, Project, Trigger, TriggerKind, User, UserId, Vcs
+from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
 from appliance.settings import Settings
 from appliance.store import contexts, pipelines, projects
 from appliance.store.database import Tx
@@ -40,15 +43,14 @@ from appliance.vcs.working_tree import Snapshot, WorkingTree
 log = logging.getLogger(__name__)
 
 _WEB_URL = "http://localhost"  # there are no pages; jobs take such addresses to pieces
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ONE_PRESS_S = 0.3  # the one-file executable hands a Ctrl-C on that has reached us already
+_LOOK_S = 0.2
 _KEPT = 5  # pipelines whose rows stay: their timings split later tests
 
 
 class InvalidConfig(BadRequest):
     """The config cannot run. The text is all of its problems, with lines and carets."""
-
-
-class Interrupted(Exception):
-    """Somebody wanted the run to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Run:
     source: str
     display: Display
     colours: Colours
+    keys: Keys | None  # None: nobody sits there
     had_crashed: bool
 
     async def to_the_end(self) -> int:
@@ -71,24 +74,32 @@ class Run:
             await self._leave_behind(core)
             drafter = cores.drafter_of(core, lambda plan: self._choose(core, plan))
             pipeline_id = await self._begin(core, drafter)
-            work = cores.trade(core, self._reach(core), drafter, [])
             keeper = outcome.Keeper(core, self.place, self.wishes.artifacts or self.place.artifacts)
-            async with cores.at_work(work), _cancelling(core, pipeline_id, self.display) as canceled:
-                seen = await self._follow(core, pipeline_id, keeper)
+            approvals = Approvals(core, self.display, self.wishes.approved, self.keys)
+            work = cores.trade(core, self._reach(core, approvals), drafter, [])
+            async with cores.at_work(work), self._cancelling(core, pipeline_id) as canceled:
+                with contextlib.closing(approvals):
+                    seen = await self._follow(core, pipeline_id, keeper, approvals)
             await self._tidy(core)
             self.display.close()
+            if seen.on_hold and not canceled():
+                names = " and ".join(row.label for row in seen.on_hold)
+                self.display.note(
+                    f"waits for {names}, and nobody is here to ask; --approve {seen.on_hold[0].job.name} gives it"
+                )
             for line in outcome.summary(keeper, seen, self.colours):
                 print(line)
             return outcome.code_of(seen, is_canceled=canceled())
 
-    async def _follow(self, core: Core, pipeline_id: PipelineId, keeper: outcome.Keeper) -> Seen:
+    async def _follow(self, core: Core, pipeline_id: PipelineId, keeper: outcome.Keeper, approvals: Approvals) -> Seen:
         watch = Watch(
             db=core.db,
             bell=core.bell,
             blobs=core.blobs,
             pipeline_id=pipeline_id,
             display=self.display,
-            may_stop=lambda seen: seen.is_stuck,
+            may_stop=approvals.settle,
+            is_idle=lambda: core.hands.are_empty,
             on_job_end=keeper.keep,
         )
         return await watch.run()
@@ -100,13 +111,17 @@ class Run:
         tree = WorkingTree(git, self.place.repository, data / "scratch")
         return {Vcs.GIT: tree, Vcs.GITHUB: tree}
 
-    def _reach(self, core: Core) -> Reach:
+    def _reach(self, core: Core, approvals: Approvals) -> Reach:
         async def carry_on(raw: bytes, name: str) -> tuple[int, bytes]:
             from appliance.api.continuations import for_jobs  # loads a web server, for setup workflows only
 
             return await for_jobs(core.commands, core.settings)(raw, name)
 
+        shells = None
+        if self.wishes.shell_on_failure and self.keys is not None:
+            shells = Shells(self.display, self.keys, approvals.paused)
         return Reach(
+            on_failure=None if shells is None else shells.open,
             git_url=lambda project: project.public_git_url or "",
             ssh_command=lambda number, index: "",
             known_hosts=core.known_hosts.lines,
@@ -227,6 +242,44 @@ class Run:
         lock = self.place.config.parent / "orbs.lock"
         return lock.read_text("utf-8") if lock.is_file() else None
 
+    @asynccontextmanager
+    async def _cancelling(self, core: Core, pipeline_id: PipelineId) -> AsyncIterator[Callable[[], bool]]:
+        """Ctrl-C and the like cancel every workflow; a second one ends the process at once. Says whether that happened."""
+        wanted = asyncio.Event()
+        wanted_at = 0.0
+        loop = asyncio.get_running_loop()
+
+        def want() -> None:
+            nonlocal wanted_at
+            if not wanted.is_set():
+                wanted_at = loop.time()
+                wanted.set()
+                self.display.note("canceling; a second Ctrl-C leaves at once")
+            elif loop.time() - wanted_at > _ONE_PRESS_S:
+                self.display.close()
+                if self.keys is not None:
+                    self.keys.restore()
+                os._exit(outcome.CANCELED)  # what is left is swept by the next run
+
+        async def cancel() -> None:
+            await wanted.wait()
+            while True:  # a continuation may add workflows
+                for workflow in await core.db.read(lambda tx: pipelines.workflows_of(tx, pipeline_id)):
+                    if not workflow.status.is_done:
+                        await core.commands.cancel_workflow(workflow.id, YOU)
+                await asyncio.sleep(_LOOK_S)
+
+        for number in _STOPPING:
+            loop.add_signal_handler(number, want)
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(cancel())
+                yield wanted.is_set
+                task.cancel()
+        finally:
+            for number in _STOPPING:
+                loop.remove_signal_handler(number)
+
     async def _tidy(self, core: Core) -> None:
         """Secrets do not stay, nor what nobody looks at any more."""
 
@@ -269,40 +322,3 @@ def _typed(source: str, given: Mapping[str, str]) -> dict[str, str | int | bool]
         else:
             found[name] = text
     return found
-
-
-YOU = User(id=UserId("you"), name="you", is_admin=True, sees_all_projects=True)
-
-
-@asynccontextmanager
-async def _cancelling(core: Core, pipeline_id: PipelineId, display: Display) -> AsyncIterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM cancel every workflow; a second one ends the process at once. Says whether that happened."""
-    wanted = asyncio.Event()
-
-    def want() -> None:
-        if wanted.is_set():
-            display.close()
-            os._exit(130)  # what is left is swept by the next run
-        wanted.set()
-        display.note("canceling; a second Ctrl-C leaves at once")
-
-    async def cancel() -> None:
-        await wanted.wait()
-        while True:  # a continuation may add workflows
-            for workflow in await core.db.read(lambda tx: pipelines.workflows_of(tx, pipeline_id)):
-                if not workflow.status.is_done:
-                    await core.commands.cancel_workflow(workflow.id, YOU)
-            await asyncio.sleep(0.2)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, want)
-    try:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(cancel())
-            yield wanted.is_set
-            task.cancel()
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)

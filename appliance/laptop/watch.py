@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,8 +78,14 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """A line about the run itself."""
 
+    def ask(self, question: str) -> None:
+        """Somebody at the terminal is asked, with one key as the answer; "": not any more."""
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """The screen belongs to somebody else during the block."""
+
     def close(self) -> None:
-        """Leave the screen as it should stay."""
+        """Leave the screen as it should stay. May be repeated."""
 
 
 @dataclass
@@ -92,14 +99,18 @@ class _Read:
 
 @dataclass
 class Watch:
-    """`run` returns when the pipeline is over, or waits for nothing but approvals that `may_stop` lets go."""
+    """`run` returns when the pipeline is over and its sandboxes are closed, or `may_stop` lets it wait no more.
+
+    `is_idle`: no node is in the hands of a runner. Until then a canceled job still has something to say.
+    """
 
     db: Database
     bell: Bell
     blobs: Blobs
     pipeline_id: PipelineId
     display: Display
-    may_stop: Callable[[Seen], bool]
+    may_stop: Callable[[Seen], Awaitable[bool]]
+    is_idle: Callable[[], bool]
     on_job_end: Callable[[Row], Awaitable[None]]
     _told: dict[tuple[JobId, int, int], _Read] = field(default_factory=dict)
     _ended: set[JobId] = field(default_factory=set)
@@ -111,17 +122,25 @@ class Watch:
                 looked_at = loop.time()
                 seen = await self.db.read(lambda tx: look(tx, self.pipeline_id, self._ended))
                 await self._tell(seen)
-                if seen.is_over or self.may_stop(seen):
-                    return seen
+                may_stop = seen.is_over or await self.may_stop(seen)
+                if may_stop and self.is_idle():
+                    return await self._last_look()
                 await listener.wait(_LOOK_S)
                 await asyncio.sleep(max(0.0, looked_at + _PAUSE_S - loop.time()))
+
+    async def _last_look(self) -> Seen:
+        """Rows and logs as the last runner left them."""
+        seen = await self.db.read(lambda tx: look(tx, self.pipeline_id, self._ended))
+        await self._tell(seen)
+        return seen
 
     async def _tell(self, seen: Seen) -> None:
         for row in seen.rows:
             for piece in row.pieces:
                 for step in piece.steps:
                     self._tell_step(row.label_of(piece.node.index), piece, step)
-            if row.job.status.is_done and row.job.id not in self._ended:
+            may_end = row.job.status is not JobStatus.CANCELED or self.is_idle()
+            if row.job.status.is_done and may_end and row.job.id not in self._ended:
                 self._ended.add(row.job.id)
                 await self.on_job_end(row)
                 self.display.end_job(row)
@@ -144,7 +163,7 @@ class Watch:
         if step.status is StepStatus.RUNNING and not told.has_begun:
             told.has_begun = True
             self.display.begin_step(label, step)
-        if step.status.is_done:
+        if step.status.is_done and (piece.node.status is not NodeStatus.CANCELED or self.is_idle()):
             told.has_ended = True
             if step.status is not StepStatus.SKIPPED:
                 self.display.end_step(label, step)
@@ -166,7 +185,6 @@ def look(tx: Tx, pipeline_id: PipelineId, ended: set[JobId]) -> Seen:
         for workflow, job in found
     )
     is_over = pipeline.state is not PipelineState.PENDING and all(workflow.status.is_done for workflow in workflows)
-    # A canceled job is done before its nodes are.
     return Seen(pipeline=pipeline, workflows=workflows, rows=rows, is_over=is_over)
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 import asyncssh
 
 from appliance.engine import admission
 from appliance.engine.commands import Commands, LiveNode
+from appliance.engine.entering import shell_argv, terminal_size
 from appliance.errors import NotFound, Refused, RondoError
 from appliance.executors.base import Process
 from appliance.model import User
@@ -30,18 +31,6 @@ _NODE = re.compile(r"(\d{1,15})(?:\.(\d{1,6}))?")
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _END_OF_TRANSMISSION = b"\x04"
 _ENDING_SIGNALS = frozenset({"HUP", "INT", "KILL", "QUIT", "TERM"})
-
-# The job's directory may not be there yet. Not a login shell: /etc/profile sets PATH anew in many images, and the job's
-# PATH is what one wants to see. bash reads $BASH_ENV when it is not interactive: so the outer one brings in what the
-# steps exported, and the inner one is the shell.
-_ENTER = """
-cd 2>/dev/null
-case $1 in "~") ;; "~/"*) cd -- "${1#"~/"}" 2>/dev/null ;; *) cd -- "$1" 2>/dev/null ;; esac
-if command -v bash >/dev/null 2>&1; then shell=bash; else shell=sh; fi
-"""
-_TERMINAL = _ENTER + """exec $shell -c "exec $shell -i" """
-_SCRIPT = _ENTER + """exec $shell"""
-_COMMAND = _ENTER + """exec $shell -c "$2" """
 
 
 @dataclass(frozen=True)
@@ -117,20 +106,9 @@ async def _start(session: Session, node: LiveNode) -> Process:
     if session.term_type is not None:
         environment["TERM"] = session.term_type if _TERM.fullmatch(session.term_type) else "dumb"
         columns, rows = session.term_size[:2]
-        size = _size(columns, rows)
-    argv = _argv(session.command, node.working_directory, has_terminal=size is not None)
+        size = terminal_size(columns, rows)
+    argv = shell_argv(session.command, node.working_directory, has_terminal=size is not None)
     return await node.sandbox.process(argv, environment=environment, tty=size)
-
-
-def _argv(command: str | None, directory: str, *, has_terminal: bool) -> Sequence[str]:
-    if command is not None:
-        return ("sh", "-c", _COMMAND, "sh", directory, command)
-    return ("sh", "-c", _TERMINAL if has_terminal else _SCRIPT, "sh", directory)
-
-
-def _size(columns: int, rows: int) -> tuple[int, int]:
-    """A terminal's size as a client may claim it, and as a kernel can hold it."""
-    return min(columns or 80, 10_000), min(rows or 24, 10_000)
 
 
 class _Bridge:
@@ -177,7 +155,7 @@ class _Bridge:
         try:
             data = await self._session.stdin.read(_CHUNK_BYTES)
         except asyncssh.TerminalSizeChanged as change:
-            await self._process.resize(*_size(change.width, change.height))
+            await self._process.resize(*terminal_size(change.width, change.height))
         except asyncssh.SignalReceived as received:
             if received.signal in _ENDING_SIGNALS:
                 await self._process.kill()
