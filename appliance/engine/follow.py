@@ -42,6 +42,10 @@ class StepLog:
         self._may_say = True
         await self.say(text)
 
+    async def interject(self, sentence: str) -> None:
+        """A sentence of ours amid the output. It is not said again after a restart."""
+        await self._when_room(lambda: self.writer.interject(f"\n{sentence}\n"))
+
     async def take(self, output: bytes) -> None:
         self._may_say = True
         await self._when_room(lambda: self.writer.write(output))
@@ -99,7 +103,7 @@ class Follower:
         ended: Exit | None = None
         at = self._log.writer.offset - self._offset
         try:
-            async with contextlib.aclosing(self._sandbox.run(self._command, at)) as output:
+            async with contextlib.aclosing(self._sandbox.run(self._command, at, self._log.interject)) as output:
                 async for item in output:
                     if isinstance(item, Exit):
                         ended = item

@@ -273,6 +273,10 @@ class LogWriter:
         """Words of ours between the outputs. Masked as well: a cache's key or a file's name may hold a secret."""
         self._append(self._masker.end() + self._masker.mask(text).encode("utf-8", "replace"), self.offset)
 
+    def interject(self, text: str) -> None:
+        """Words of ours amid the output: in front of what is held back, which may be the beginning of a secret."""
+        self._append(self._masker.mask(text).encode("utf-8", "replace"), self.offset)
+
     def flush(self) -> None:
         """Let go of held-back bytes: the output has ended."""
         held = self._masker.held

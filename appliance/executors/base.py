@@ -24,6 +24,9 @@ class Credentials:
     password: str = field(repr=False)
 
 
+Notice = Callable[[str], Awaitable[None]]
+"""Takes a sentence about the sandbox itself, for whoever reads the output of a command."""
+
 LogIn = Callable[[], Awaitable[Credentials]]
 """Makes a login when an image has to be pulled. Raises ImageError and SandboxError."""
 
@@ -206,10 +209,11 @@ class Sandbox(Protocol):
     def ref(self) -> str:
         """What `reattach` and `remove` take; fits in a row; no secret."""
 
-    def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
+    def run(self, command: Command, offset: int = 0, notice: Notice | None = None) -> AsyncGenerator[bytes | Exit, None]:
         """Start `command` unless its id was started before, and follow its output from byte `offset`.
 
         Yields chunks of output (stdout and stderr in the order written, never empty, at most 256 KiB), then one Exit.
+        `notice` hears when the sandbox does not answer for a while, and when it does again.
         Only one foreground command at a time; commands with `background=True` may be followed beside it.
         Breaking off the iteration (or dying) does not touch the command: `run` it again with the new offset.
         Raises SandboxLost when the sandbox has gone, SandboxError when it cannot do what was asked.

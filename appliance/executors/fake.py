@@ -17,6 +17,7 @@ from appliance.executors.base import (
     ANSWERS,
     Command,
     Exit,
+    Notice,
     PrivateDocker,
     Process,
     Progress,
@@ -186,7 +187,9 @@ class FakeSandbox:
             raise SandboxLost(f"node {self._node} does not run any more")
         return node
 
-    async def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
+    async def run(
+        self, command: Command, offset: int = 0, notice: Notice | None = None
+    ) -> AsyncGenerator[bytes | Exit, None]:
         payload(command)  # refuses what a real one refuses
         running = self._start(command)
         while True:

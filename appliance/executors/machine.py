@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,14 @@ from appliance.executors.machine_script import Script, ask, words
 from appliance.executors.payload import expand_home, exports
 from appliance.executors.supervised import Pace, SupervisedSandbox
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ASK_S = 60.0
 _REMOVE_S = 600.0  # a tree of a million files
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_WORTH_SAYING_S = 5.0
+_LEAST_ATTEMPT_S = 1.0
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -46,6 +48,7 @@ class MachineOptions:
     home: str = "fresh"  # or "user": jobs get the user's own HOME, and leave there what they leave
     environment: Mapping[str, str] = field(default_factory=dict)  # for every job, over what a login there has
     end_grace_s: float = 5.0  # between SIGTERM and SIGKILL when a sandbox closes
+    keepalive_s: float = 5.0  # a connection on which nothing comes for three times this is broken
     patience_s: float = 60.0  # after the last sign of life, then its sandboxes are lost
 
 
@@ -65,8 +68,8 @@ class MachineExecutor:
             raise ValueError(f"{instance!r} cannot be the name of a folder")
         self.name = f"machine:{name}"
         self.machine = name
-        self.link = Link(connect)
         self.options = options or MachineOptions()
+        self.link = Link(connect, keepalive_s=self.options.keepalive_s)
         self._instance = instance
         self._pace = pace or Pace()
         self._bridges: set[Bridge] = set()
@@ -111,8 +114,12 @@ class MachineExecutor:
         if not _SAFE.match(ref):
             raise SandboxLost(f"there is no node {ref!r}")
         sandbox = MachineSandbox(self, ref, self._pace)
-        with contextlib.suppress(Unavailable):
+        try:
             await sandbox.attach()
+        except SandboxLost:
+            raise
+        except (Unavailable, SandboxError) as problem:
+            log.warning("a machine does not answer", extra={"machine": self.machine, "node": ref, "error": str(problem)})
         return sandbox
 
     async def attach(self, node: str) -> Bridge:
@@ -160,6 +167,8 @@ class MachineSandbox(SupervisedSandbox):
         super().__init__(None, pace)
         self._executor = executor
         self._node = node
+        self._bridge: Bridge | None = None
+        self._is_waited_for = False
         self._most = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)
 
     @property
@@ -174,29 +183,44 @@ class MachineSandbox(SupervisedSandbox):
         self._take(await self._attach())
 
     async def _attach(self) -> Bridge:
-        return await self._executor.attach(self._node)
+        self._bridge = await self._executor.attach(self._node)
+        return self._bridge
 
     async def _reconnect(self) -> Bridge:
-        return await self._patiently(self._attach)
+        broke_in_silence = self._bridge is not None and "keepalive" in str(self._bridge.problem)
+        return await self._patiently(self._attach, self._executor.link.notices_silence_s if broke_in_silence else 0.0)
 
-    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
-        """Try until it succeeds, as long as `patience_s` after the last sign of life."""
+    async def _patiently(self, do: Callable[[], Awaitable[T]], silent_s: float = 0.0) -> T:
+        """Try until it succeeds, as long as `patience_s` after the last sign of life; that was `silent_s` ago."""
         loop = asyncio.get_running_loop()
-        patience_s, pause_s = self._executor.options.patience_s, _FIRST_PAUSE_S
-        since = loop.time()
+        machine, patience_s, pause_s = self._executor.machine, self._executor.options.patience_s, _FIRST_PAUSE_S
+        give_up_at = loop.time() - silent_s + patience_s
+        if silent_s:
+            await self._say_silence(f"machine {machine} has not answered for {silent_s:.0f} s")
         while True:
             try:
-                return await do()
+                async with asyncio.timeout_at(max(give_up_at, loop.time() + _LEAST_ATTEMPT_S)):
+                    result = await do()
+                break
             except SandboxLost:
                 raise
-            except (Unavailable, SandboxError) as problem:
-                silent_s = loop.time() - since
-                if silent_s >= patience_s:
-                    raise SandboxLost(
-                        f"machine {self._executor.machine} has not answered for {silent_s:.0f} s: {problem}"
-                    ) from problem
-            await asyncio.sleep(min(pause_s, patience_s - silent_s))
+            except (Unavailable, SandboxError, TimeoutError) as problem:
+                if loop.time() >= give_up_at or self._executor.link.is_closed:
+                    why = f": {problem}" if str(problem) else ""
+                    raise SandboxLost(f"machine {machine} has not answered for {patience_s:g} s{why}") from problem
+                await self._say_silence(f"machine {machine} does not answer ({problem})")
+            await asyncio.sleep(min(pause_s, max(0.0, give_up_at - loop.time())))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if self._is_waited_for:
+            self._is_waited_for = False
+            await self._say(f"machine {machine} answers again")
+        return result
+
+    async def _say_silence(self, trouble: str) -> None:
+        """Once, though more than one may be waiting."""
+        if not self._is_waited_for:
+            self._is_waited_for = True
+            await self._say(f"{trouble}; waiting up to {self._executor.options.patience_s:g} s for it")
 
     async def process(
         self,

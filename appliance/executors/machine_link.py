@@ -158,13 +158,19 @@ class _Line:
 class Link:
     """All connections to one machine. They are made when they are needed."""
 
-    def __init__(self, connect: Connect, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, connect: Connect, *, idle_s: float = IDLE_S, keepalive_s: float = KEEPALIVE_S) -> None:
         self._connect = connect
+        self._keepalive_s = keepalive_s
         self._idle_s = idle_s
         self._lines: list[_Line] = []
         self._growing = asyncio.Lock()
         self._failed: tuple[float, RondoError] | None = None  # the latest attempt, if it failed, and when it had
-        self._is_closed = False
+        self.is_closed = False
+
+    @property
+    def notices_silence_s(self) -> float:
+        """How long the machine may say nothing before its connection counts as broken."""
+        return self._keepalive_s * (KEEPALIVES + 1)
 
     @property
     def connections(self) -> int:
@@ -239,19 +245,19 @@ class Link:
                 return
             if self._failed is not None and self._failed[0] >= asked_at:
                 raise self._failed[1]
-            if self._is_closed:
+            if self.is_closed:
                 raise SandboxError("the connections to the machine were closed")
             try:
                 connection = await self._connect()
             except (Unavailable, SandboxError) as problem:
                 self._failed = asyncio.get_running_loop().time(), problem
                 raise
-            connection.set_keepalive(KEEPALIVE_S, KEEPALIVES)
+            connection.set_keepalive(self._keepalive_s, KEEPALIVES)
             self._failed = None
             self._lines.append(_Line(connection))
 
     async def close(self) -> None:
         """End all connections. May be repeated."""
-        self._is_closed = True
+        self.is_closed = True
         for line in list(self._lines):
             self._drop(line)

@@ -7,13 +7,13 @@ import contextlib
 import logging
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from appliance.errors import SandboxError, SandboxLost
-from appliance.executors.base import Command, Exit, Process, Question, Service
+from appliance.executors.base import Command, Exit, Notice, Process, Question, Service
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
 from appliance.executors.questions import Questions
@@ -75,6 +75,7 @@ class SupervisedSandbox(ABC):
         self._pace = pace
         self._turn = 0
         self._followers = 0
+        self._notices: list[Notice] = []
         self._receiving = asyncio.Lock()
 
     def _take(self, transport: Transport) -> None:
@@ -101,15 +102,34 @@ class SupervisedSandbox(ABC):
     def _find_state(self) -> str:
         """Shell text that sets r_dir to the supervisor's state folder."""
 
-    async def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
+    async def run(
+        self, command: Command, offset: int = 0, notice: Notice | None = None
+    ) -> AsyncGenerator[bytes | Exit, None]:
         follow = self._follow_beside if command.background else self._follow
-        async with aclosing(follow(command, offset)) as events:
-            async for event in events:
-                if isinstance(event, Exit):
-                    yield event
-                    return
-                for at in range(0, len(event), CHUNK_BYTES):
-                    yield event[at : at + CHUNK_BYTES]
+        with self._noticed_by(notice):
+            async with aclosing(follow(command, offset)) as events:
+                async for event in events:
+                    if isinstance(event, Exit):
+                        yield event
+                        return
+                    for at in range(0, len(event), CHUNK_BYTES):
+                        yield event[at : at + CHUNK_BYTES]
+
+    @contextlib.contextmanager
+    def _noticed_by(self, notice: Notice | None) -> Iterator[None]:
+        if notice is None:
+            yield
+            return
+        self._notices.append(notice)
+        try:
+            yield
+        finally:
+            self._notices.remove(notice)
+
+    async def _say(self, sentence: str) -> None:
+        """To all who read the output of a command now."""
+        for notice in list(self._notices):
+            await notice(sentence)
 
     async def kill(self, command_id: str, grace_s: float) -> None:
         await self._send(f"kill {command_id} {max(0, round(grace_s * 10))} ;\n".encode())

@@ -29,7 +29,7 @@ from appliance.engine.fit import Bounds, Machine
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.workshop import Limits, Workshop
-from appliance.executors.base import Command, Exit, Progress, SandboxSpec
+from appliance.executors.base import Command, Exit, Notice, Progress, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeSandbox
 from appliance.language import plan as plans
 from appliance.model import JobId, PipelineId, ProjectId, Trigger, TriggerKind, Vcs
@@ -58,7 +58,9 @@ class IdleExecutor(FakeExecutor):
 
 
 class _IdleSandbox(FakeSandbox):
-    async def run(self, command: Command, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
+    async def run(
+        self, command: Command, offset: int = 0, notice: Notice | None = None
+    ) -> AsyncGenerator[bytes | Exit, None]:
         await asyncio.sleep(_STEP_S)
         yield b"done\n"
         yield Exit(0)

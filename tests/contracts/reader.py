@@ -10,6 +10,7 @@ once it has ended, I.exit. For each line, one word on stdout: "killed" or "done"
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from appliance.executors.base import Command, Executor, Exit
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.local import LocalExecutor
+from appliance.executors.machine import MachineExecutor, MachineOptions
+from appliance.executors.machine_link import Address, over_ssh
 
 # Short, long and silent ones, bursts over a pipe's and a chunk's size, no newline at the end, a background writer
 # that outlives its step, marks like the supervisor's own.
@@ -48,7 +51,13 @@ def steps() -> list[Command]:
 
 
 def make(kind: str, where: str, instance: str) -> Executor:
-    return DockerExecutor(instance, where) if kind == "docker" else LocalExecutor(instance, Path(where))
+    if kind == "docker":
+        return DockerExecutor(instance, where)
+    if kind == "machine":
+        address = json.loads(where)
+        options = MachineOptions(folder=address.pop("folder"))
+        return MachineExecutor(instance, "here", over_ssh(Address(**address)), options=options)
+    return LocalExecutor(instance, Path(where))
 
 
 async def go_on(executor: Executor, ref: str, folder: Path) -> None:

@@ -150,6 +150,18 @@ def test_what_we_say_at_the_end_is_not_said_twice_after_a_crash(tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
+def test_words_amid_the_output_let_no_half_of_a_secret_through(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    with contextlib.closing(LogWriter(path, needles(SECRETS))) as writer:
+        writer.write(b"one\nhunter2")
+        writer.interject("two\n")
+        assert writer.offset == len(b"one\n")
+        writer.write(b"secret\nthree\n")
+        writer.flush()
+        assert writer.offset == len(b"one\nhunter2secret\nthree\n")
+    assert path.read_bytes() == b"one\ntwo\n****\nthree\n"
+
+
 def test_a_full_disk_is_told_and_nothing_is_lost_or_doubled_when_there_is_room_again(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     with LogWriter(small_disk / "a.log", needles(["hunter2secret"])) as writer:
