@@ -191,6 +191,7 @@ def _workshop(core: Core, reach: Reach) -> Workshop:
         limits=Limits(
             longest_s=core.settings.number("jobs.longest"),
             grace_s=core.settings.number("jobs.grace"),
+            restarts=core.settings.integer("jobs.restarts"),
             log_bytes=core.settings.integer("jobs.log_limit"),
             hold_s=core.settings.number("ssh.hold"),
             longest_hold_s=core.settings.number("ssh.hold_longest"),

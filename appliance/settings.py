@@ -141,6 +141,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("jobs.patience", "number", 120.0, "After so long a wait a job is not passed any more by others that would delay it.", "seconds", least=0),
     Option("jobs.default_class", "text", "medium", "Resource class of jobs that name none."),
     Option("jobs.longest", "number", 18000.0, "A node is ended after this.", "seconds", least=1),
+    Option("jobs.restarts", "integer", 1, "How often a node is started again whose machine vanished, or whose sandbox no engine could open. 0: never, for jobs that must not run twice in part.", least=0),
     Option("jobs.grace", "number", 10.0, "Between SIGTERM and SIGKILL when a step is stopped.", "seconds", least=0),
     Option("jobs.log_limit", "integer", 4 * GIB, "Largest log of one step; past it the step is stopped.", "bytes", least=1024),
     Option("jobs.service_log_limit", "integer", 16 * MIB, "What is kept of the log of one service container; many short lines count for more.", "bytes", least=1024),

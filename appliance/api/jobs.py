@@ -11,6 +11,7 @@ from appliance.api.parts import Parts, parts_of
 from appliance.api.projects import repository_url, wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
 from appliance.api.wire import answer, message, time_of
+from appliance.engine import rules
 from appliance.errors import NotFound
 from appliance.language import plan as plans
 from appliance.model import JobId, Project, ProjectId, User
@@ -50,6 +51,7 @@ def job_of_project(tx: Tx, project_id: ProjectId, number: int) -> Job:
 def _wire(tx: Tx, parts: Parts, project: Project, number: int) -> dict[str, Any]:
     job = job_of_project(tx, project.id, number)
     plan, workflow = jobs.plan_of(tx, job.id), pipelines.workflow(tx, job.workflow_id)
+    nodes = jobs.nodes_of(tx, job.id)
     took_ms = None if job.started_at_ms is None or job.stopped_at_ms is None else job.stopped_at_ms - job.started_at_ms
     return {
         "number": job.number,
@@ -66,7 +68,7 @@ def _wire(tx: Tx, parts: Parts, project: Project, number: int) -> dict[str, Any]
             "resource_class": plan.resource_class or parts.settings.text("jobs.default_class"),
         },
         "parallelism": plan.parallelism,
-        "parallel_runs": [{"index": node.index, "status": node.status} for node in jobs.nodes_of(tx, job.id)],
+        "parallel_runs": [{"index": node.index, "status": node.status} for node in nodes],
         "project": {
             "id": project.id,
             "slug": project.slug,
@@ -77,8 +79,18 @@ def _wire(tx: Tx, parts: Parts, project: Project, number: int) -> dict[str, Any]
         "latest_workflow": {"id": workflow.id, "name": workflow.name},
         "pipeline": {"id": workflow.pipeline_id},
         "contexts": [{"name": name} for name in plan.contexts],
-        "messages": [{"type": "info", "message": job.message}] if job.message else [],
+        "messages": [
+            *({"type": "warning", "reason": "lost", "message": said} for said in map(_loss, nodes) if said),
+            *([{"type": "info", "message": job.message}] if job.message else []),
+        ],
     }
+
+
+def _loss(node: jobs.Node) -> str:
+    """Of a node that was started again: the job has one status, and what went before stands here."""
+    if not node.lost_why:
+        return ""
+    return f"Node {node.index}, attempt {node.attempt}: {rules.said_of_loss(node.executor, node.lost_why)}"
 
 
 async def show(request: web.Request) -> web.Response:

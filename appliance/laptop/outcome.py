@@ -74,7 +74,11 @@ class Keeper:
 def log_name(step: jobs.Step) -> str:
     """What a step's log is called: "03-run-the-tests.log"."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", step.name).strip("-").lower()[:40]
-    number = f"service-{step.position - jobs.FIRST_SERVICE + 1}" if step.kind == jobs.SERVICE else f"{step.position:02d}"
+    number = (
+        f"service-{step.position % jobs.LATER - jobs.FIRST_SERVICE + 1}"
+        if step.kind == jobs.SERVICE
+        else f"{step.position:02d}"
+    )
     return f"{number}-{words}.log"
 
 

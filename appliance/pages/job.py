@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from appliance.api.auth import user_of
 from appliance.api.jobs import executor_kind, job_of_project, numbered_job_for
 from appliance.api.parts import Parts, parts_of
 from appliance.api.routes import NUMBER, Policy, Route
+from appliance.engine import rules
 from appliance.engine.classes import Classes
 from appliance.errors import NotFound
 from appliance.language import plan as plans
@@ -42,6 +44,7 @@ class Shown:
     step: Step
     command: str  # of a run step
     is_open: bool
+    begins_attempt: int  # of the node, where it has had several; else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,8 @@ def _values(parts: Parts, found: Found, index: int) -> Mapping[str, Any]:
         "trigger": trigger,
         "node": node,
         "index": index,
-        "steps": _shown(found.steps, found.plan),
+        "steps": _shown(found.steps, found.plan, node.first_position if node is not None else 0),
+        "loss": rules.said_of_loss(node.executor, node.lost_why) if node is not None and node.lost_why else "",
         "executor": (node.executor if node is not None else "") or executor_kind(found.plan),
         "image": _image(found.plan),
         "resource_class": found.plan.resource_class or parts.settings.text("jobs.default_class"),
@@ -180,18 +184,29 @@ def _waits_for(found: Found) -> str:
             return ""
 
 
-def _shown(steps: Sequence[Step], plan: plans.Job) -> list[Shown]:
-    """Steps with the command of their plan, where the rows and the plan agree on which is which."""
+def _shown(steps: Sequence[Step], plan: plans.Job, first: int) -> list[Shown]:
+    """Steps with the command of their plan, where the rows and the plan agree on which is which.
+
+    Those before position `first` are of attempts that were lost: nobody has to see them at once.
+    """
     runs = [step for step in plan.steps if isinstance(step, plans.Run)]
-    rows = [step for step in steps if step.kind == "run"]
-    commands = {row.position: run.command for row, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
+    shown: list[Shown] = []
     # Services began with the environment and stand behind all steps in the rows only to keep the steps' positions.
-    shown = sorted(steps, key=_order)
-    return [Shown(step, commands.get(step.position, "")[:_LONGEST_COMMAND], _is_open(step)) for step in shown]
+    for attempt, group in itertools.groupby(sorted(steps, key=_order), lambda step: step.position // jobs.LATER):
+        mine = list(group)
+        rows = sorted(step.position for step in mine if step.kind == "run")
+        commands = {at: run.command for at, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
+        begins = attempt + 1 if first else 0
+        for step in mine:
+            command = commands.get(step.position, "")[:_LONGEST_COMMAND]
+            shown.append(Shown(step, command, step.position >= first and _is_open(step), begins))
+            begins = 0
+    return shown
 
 
-def _order(step: Step) -> tuple[bool, bool, int]:
-    return step.position > 0, step.kind != jobs.SERVICE and step.position != jobs.FIRST_SSH, step.position
+def _order(step: Step) -> tuple[int, bool, bool, int]:
+    attempt, place = divmod(step.position, jobs.LATER)
+    return attempt, place > 0, step.kind != jobs.SERVICE and place != jobs.FIRST_SSH, place
 
 
 def _is_open(step: Step) -> bool:
