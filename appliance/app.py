@@ -21,7 +21,7 @@ from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
 from appliance.clock import Clock, SystemClock
-from appliance.core import Core, Reach, at_work, drafter_of, made, trade, upkeep
+from appliance.core import Core, Reach, at_work, drafter_of, made, of_this_host, trade, upkeep
 from appliance.engine.commands import Commands
 from appliance.engine.recovery import adopt_secrets, recover
 from appliance.model import Vcs
@@ -29,7 +29,6 @@ from appliance.pages.site import make_site
 from appliance.service import notify, start_logging
 from appliance.settings import Settings
 from appliance.sshd.door import Door
-from appliance.sshd.runners import Runners
 from appliance.start import bound, data_folder, locked, note_addresses, url_of
 from appliance.store import people
 from appliance.store.database import Database, Tx
@@ -96,7 +95,6 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
     """Every part at work, the doors last; ended in the other order."""
     hosted = core.providers[Vcs.HOSTED]
     assert isinstance(hosted, Hosted)
-    runners = Runners(core.db, core.bell)
     door = Door(
         db=core.db,
         bell=core.bell,
@@ -106,13 +104,13 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
         settings=core.settings,
         data=core.data,
         web_url=core.web_url,
-        runners=runners,
+        runners=core.runners,
     )
     async with door.listening() as ssh_port:
         addresses = Addresses(core.web_url, _ssh_name(core.settings, core.web_url), ssh_port)
         ready = asyncio.Event()
         site = make_site(_parts(core, addresses, ready))
-        resumed = await recover(core.db, core.executors)
+        resumed = await recover(core.db, of_this_host(core))
         await adopt_secrets(core.db, core.blobs, resumed)
         await door.reconcile()
         note_addresses(core.data, addresses)

@@ -19,6 +19,7 @@ from appliance import choices
 from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock
+from appliance.connections import Connections
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
@@ -33,15 +34,18 @@ from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
 from appliance.engine.schedules import Schedules
 from appliance.engine.workshop import Limits, OnFailure, Workshop
+from appliance.errors import BadRequest, SettingsError
 from appliance.executors.base import Executor
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
 from appliance.executors.local import LocalExecutor
 from appliance.model import Project, Vcs
 from appliance.orbs import shelf
+from appliance.pool import Pool
 from appliance.settings import Settings
+from appliance.sshd.runners import Runners
 from appliance.start import instance_id
-from appliance.store import jobs, keys
+from appliance.store import jobs, keys, machines
 from appliance.store.database import Database, open_database
 from appliance.vcs.base import Provider
 from appliance.vcs.known_hosts import KnownHosts
@@ -59,7 +63,9 @@ class Core:
     data: Path
     db: Database
     box: SecretBox
-    executors: Mapping[str, Executor]
+    executors: Mapping[str, Executor]  # also of machines, which come and go
+    pool: Pool
+    runners: Runners
     providers: Mapping[Vcs, Provider]
     commands: Commands
     bell: Bell
@@ -119,7 +125,23 @@ async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, 
         providers = forges(settings, data, _identity(db, box, known_hosts))
         bell, live = Bell(), LiveNodes()
         skip_ci = settings.is_on("jobs.skip_ci")
-        async with _executors(settings, data, instance) as executors:
+        await _note_machines(settings, db, box, clock)
+        runners = Runners(db, bell)
+        connections = Connections(instance, box, runners, patience_s=settings.number("jobs.machine_patience"))
+        async with (
+            _executors(settings, data, instance) as executors,
+            _pool_of(
+                Pool(
+                    db=db,
+                    bell=bell,
+                    clock=clock,
+                    executors=executors,
+                    make=connections.executor,
+                    examine=connections.examine,
+                    why_away=runners.trouble,
+                )
+            ) as pool,
+        ):
             yield Core(
                 settings=settings,
                 clock=clock,
@@ -127,6 +149,8 @@ async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, 
                 db=db,
                 box=box,
                 executors=executors,
+                pool=pool,
+                runners=runners,
                 providers=providers,
                 commands=Commands(db, bell, clock, live, honour_skip_ci=skip_ci),
                 bell=bell,
@@ -154,6 +178,7 @@ def trade(core: Core, reach: Reach, drafter: Drafter, resumed: list[jobs.Node]) 
     """The loops that bring pipelines to their ends. `resumed`: the nodes that recovery found still running."""
     return [
         _continuer(core, drafter).run(),
+        core.pool.run(),
         _scheduler(core, _workshop(core, reach)).run(resumed),
         _expiry(core).run(),
     ]
@@ -168,6 +193,11 @@ def upkeep(core: Core, reach: Reach, drafter: Drafter) -> list[Coroutine[Any, An
         _janitor(core).run(),
         _schedules(core).run(),
     ]
+
+
+def of_this_host(core: Core) -> dict[str, Executor]:
+    """The executors that are not machines."""
+    return {key: executor for key, executor in core.executors.items() if machines.name_of(key) is None}
 
 
 def _warm_ones(core: Core) -> list[DockerExecutor]:
@@ -229,7 +259,7 @@ def _janitor(core: Core) -> Janitor:
         db=core.db,
         clock=core.clock,
         blobs=core.blobs,
-        executors=core.executors,
+        executors=of_this_host(core),
         cache_quota=core.settings.integer("caches.quota"),
         artifact_quota=core.settings.integer("artifacts.quota"),
         disk_floor=core.settings.integer("disk.floor"),
@@ -246,6 +276,7 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
         executors=core.executors,
         places=core.places,
         machine=choices.machine(core.settings),
+        pool=core.pool.spots,
         bounds=choices.bounds(core.settings),
         priorities=choices.priorities(core.settings),
         run_node=lambda job_id, index: core.hands.hold(run_node(workshop, job_id, index)),
@@ -288,7 +319,7 @@ def _intake(core: Core, drafter: Drafter, reach: Reach) -> Intake:
 
 
 @asynccontextmanager
-async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[Mapping[str, Executor]]:
+async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[dict[str, Executor]]:
     found: dict[str, Executor] = {}
     if settings.is_on("docker.enabled"):
         options = DockerOptions(
@@ -307,8 +338,27 @@ async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIter
     try:
         yield found
     finally:
-        for executor in found.values():
-            await executor.close()
+        for key, executor in found.items():
+            if machines.name_of(key) is None:  # the pool closes its own
+                await executor.close()
+
+
+@asynccontextmanager
+async def _pool_of(pool: Pool) -> AsyncIterator[Pool]:
+    """With an executor for each machine; nobody has asked them anything yet."""
+    await pool.refresh()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def _note_machines(settings: Settings, db: Database, box: SecretBox, clock: Clock) -> None:
+    wanted = choices.machines(settings)
+    try:
+        await db.write(lambda tx: machines.take_settings(tx, box, wanted, clock.now_ms()))
+    except BadRequest as error:
+        raise SettingsError([f"machines: {error}"]) from None
 
 
 def _docker_url(settings: Settings) -> str:

@@ -143,6 +143,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("jobs.longest", "number", 18000.0, "A node is ended after this.", "seconds", least=1),
     Option("jobs.restarts", "integer", 1, "How often a node is started again whose machine vanished, or whose sandbox no engine could open. 0: never, for jobs that must not run twice in part.", least=0),
     Option("jobs.grace", "number", 10.0, "Between SIGTERM and SIGKILL when a step is stopped.", "seconds", least=0),
+    Option("jobs.machine_patience", "number", 60.0, "A machine that has given no sign of life for so long has lost its jobs; each is started once more, elsewhere if it can be.", "seconds", least=1),
     Option("jobs.log_limit", "integer", 4 * GIB, "Largest log of one step; past it the step is stopped.", "bytes", least=1024),
     Option("jobs.service_log_limit", "integer", 16 * MIB, "What is kept of the log of one service container; many short lines count for more.", "bytes", least=1024),
     Option("jobs.sample_every", "number", 2.0, "How often to look what a running node takes of CPU, memory and disk, for its curves; longer jobs less often. 0: never.", "seconds", least=0),

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine_runner": GROUND,
     "sshd": GROUND | {"store", "executors.base", "engine", "vcs.base"},
 }
-ROOF = {"app", "core", "laptop", "start", "service", "choices", "cli", "__main__", "__init__"}
+ROOF = {"app", "core", "pool", "connections", "laptop", "start", "service", "choices", "cli", "__main__", "__init__"}
 
 LONGEST_FILE = 480
 LONGEST_FUNCTION = 70

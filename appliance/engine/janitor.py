@@ -1,4 +1,4 @@
-"""Sweeps every minute what others could not: sandboxes whose removal failed, expired logins, old blobs."""
+"""Sweeps every minute what others could not: on this host sandboxes whose removal failed, expired logins, old blobs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from appliance.blobs import Blobs, free_bytes
 from appliance.clock import Clock
+from appliance.engine.recovery import remove_unowned
 from appliance.engine.retention import Retention
 from appliance.errors import DiskFull, SandboxError
 from appliance.executors.base import Executor
-from appliance.store import artifacts, caches, coverage, docker_layers, jobs, people, results, workspaces
+from appliance.store import artifacts, caches, coverage, docker_layers, people, results, workspaces
 from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,8 @@ class Janitor:
         await self._drop_strangers()
         await self._db.write(docker_layers.release_ended)
         await self._db.write(lambda tx: docker_layers.forget_older(tx, now_ms - self._docker_layers_last_ms))
-        for executor in self._executors.values():
-            await self._sweep(executor)
+        for key, executor in self._executors.items():
+            await self._sweep(key, executor)
 
     async def _sweep_caches(self, now_ms: int) -> None:
         """Rows first, then blobs: a blob without a row is rubbish, a row without a blob would be a broken promise.
@@ -137,23 +138,12 @@ class Janitor:
             self._blobs.drop(kind, name)
         self._strangers = strangers
 
-    async def _sweep(self, executor: Executor) -> None:
+    async def _sweep(self, key: str, executor: Executor) -> None:
         try:
-            await self._remove_unowned(executor)
+            await remove_unowned(self._db, key, executor)
             await _sweep_layers(self._db, executor)
         except SandboxError as error:
             log.warning("could not remove left-over sandboxes", extra={"executor": executor.name, "error": str(error)})
-
-    async def _remove_unowned(self, executor: Executor) -> None:
-        """Listed first, owners read second: a sandbox opened between the two looks has a running row by then."""
-        refs = await executor.list()
-        running = await self._db.read(jobs.running_nodes)
-        if any(node.sandbox is None for node in running):
-            return  # one is being opened: its sandbox may be among the refs
-        owned = {node.sandbox for node in running}
-        for ref in refs:
-            if ref not in owned:  # also one that its runner is closing right now: both may remove it
-                await executor.remove(ref)
 
 
 async def _sweep_layers(db: Database, executor: Executor) -> None:

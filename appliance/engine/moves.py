@@ -271,7 +271,7 @@ def finish_node(
     jobs.end_open_steps(tx, job_id, index, StepStatus(status.value), now_ms)
     nodes = jobs.nodes_of(tx, job_id)
     if status in (NodeStatus.SUCCESS, NodeStatus.FAILED, NodeStatus.TIMEDOUT):
-        machines.note_end(tx, nodes[index].executor, is_lost=False, why="", now_ms=now_ms)
+        machines.note_end(tx, next(node.executor for node in nodes if node.index == index))
     ended_as = rules.job_status(node.status for node in nodes)
     if ended_as is not None and not job.status.is_done:
         # The last node to end need not be the one that has something to say.
@@ -299,7 +299,7 @@ def lose_node(tx: Tx, loss: Loss, restarts: int, ended: Sequence[StepEnd], now_m
     changed = settle.changed_by(tx, jobs.by_id(tx, loss.job_id))
     if node.status is not NodeStatus.RUNNING or node.attempt != loss.attempt:
         return changed
-    machines.note_end(tx, node.executor, is_lost=True, why=loss.why, now_ms=now_ms)
+    machines.note_loss(tx, node.executor, loss.why, now_ms)
     if node.attempt > restarts:
         return finish_node(tx, loss.job_id, loss.index, NodeStatus.INFRASTRUCTURE_FAIL, loss.why, ended, now_ms)
     advance(tx, loss.job_id, loss.index, ended, None, now_ms)

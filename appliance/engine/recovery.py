@@ -19,12 +19,12 @@ async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.
 
     A node that died while its sandbox was being opened has no ref in its row: whatever was made for it goes, and it
     opens a new one. An engine that does not answer now is swept later by the janitor. A node whose executor has been
-    switched off is ended by its runner.
+    switched off is ended by its runner. `executors` are those of this host: a machine that is away must not hold up a
+    start, so each of them is swept by the pool when it answers.
     """
     running = await db.read(jobs.running_nodes)
-    owned = {node.sandbox for node in running if node.sandbox}
-    for executor in executors.values():
-        await sweep(executor, owned)
+    for key, executor in executors.items():
+        await sweep(executor, {node.sandbox for node in running if node.sandbox and node.executor == key})
     await db.write(docker_layers.release_ended)
     return running
 
@@ -44,7 +44,27 @@ async def sweep(executor: Executor, owned: set[str]) -> None:
     try:
         for ref in await executor.list():
             if ref not in owned:
-                log.info("removing a sandbox that no job owns", extra={"sandbox": ref})
-                await executor.remove(ref)
+                await _remove(executor, ref)
     except RondoError as error:
         log.warning("could not look for left-over sandboxes", extra={"executor": executor.name, "error": str(error)})
+
+
+async def remove_unowned(db: Database, key: str, executor: Executor) -> None:
+    """While jobs run: remove the sandboxes that no running node owns. `key` is what rows call this executor: two machines
+    may have sandboxes of one name. Raises SandboxError, Unavailable.
+
+    Listed first, owners read second: a sandbox opened between the two looks has a running row by then.
+    """
+    refs = await executor.list()
+    running = [node for node in await db.read(jobs.running_nodes) if node.executor == key]
+    if any(node.sandbox is None for node in running):
+        return  # one is being opened: its sandbox may be among the refs
+    owned = {node.sandbox for node in running}
+    for ref in refs:
+        if ref not in owned:  # also one that its runner is closing right now: both may remove it
+            await _remove(executor, ref)
+
+
+async def _remove(executor: Executor, ref: str) -> None:
+    log.info("removing a sandbox that no job owns", extra={"executor": executor.name, "sandbox": ref})
+    await executor.remove(ref)

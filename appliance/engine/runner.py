@@ -29,6 +29,7 @@ from appliance.model import JobId, JobStatus, NodeStatus, StepStatus
 from appliance.steps.base import SUCCESS, Outcome
 from appliance.store import jobs
 from appliance.store.database import Tx
+from appliance.store.machines import name_of
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ async def _run(shop: Workshop, job_id: JobId, index: int, cancels: Listener) -> 
             await key_ring.add_checkout_key(shop.db, shop.box, shop.clock, facts.project)
             facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
         if facts.node.executor not in shop.executors:
-            raise SandboxLost(f"the {facts.node.executor} executor, on which this ran, is switched off now")
+            raise SandboxLost(_gone(facts.node.executor))
         facts = await oidc.with_tokens(shop, facts)
     except RondoError as error:  # or this node would take the appliance down, at every start again
         await _give_up(shop, job_id, index, error)
@@ -70,6 +71,13 @@ async def _run(shop: Workshop, job_id: JobId, index: int, cancels: Listener) -> 
         await runner.record.finish(NodeStatus.INFRASTRUCTURE_FAIL, "Rondo itself broke here; its log says how")
         with contextlib.suppress(Exception):  # whatever broke may break this too; the janitor sweeps what it leaves
             await runner.close()
+
+
+def _gone(executor: str) -> str:
+    machine = name_of(executor)
+    if machine is not None:
+        return f"machine {machine}, on which this ran, is none of ours any more"
+    return f"the {executor} executor, on which this ran, is switched off now"
 
 
 async def _give_up(shop: Workshop, job_id: JobId, index: int, error: RondoError) -> None:

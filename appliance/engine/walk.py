@@ -233,6 +233,6 @@ def _source(shop: Workshop, facts: Facts) -> Source:
         bundle=bundle,
         archive=archive,
         is_out_of_reach=project.git_url is None
-        and facts.node.executor == "docker"
+        and facts.node.executor != "local"
         and keys.out_of_reach(shop.git_url(project)),
     )

@@ -105,7 +105,7 @@ def checkout_input(keys: Keys) -> bytes:
 
 
 def out_of_reach(url: str) -> bool:
-    """Whether a container would look for this URL inside of itself."""
+    """Whether a container or another machine would look for this URL inside of itself."""
     return (urlsplit(url).hostname or "").startswith(_HERE)
 
 

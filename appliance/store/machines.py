@@ -418,24 +418,23 @@ def pin(tx: Tx, name: str, host_key: str) -> None:
     tx.execute("UPDATE machines SET host_key = :key WHERE name = :name", {"name": name, "key": host_key})
 
 
-def note_end(tx: Tx, executor: str, *, is_lost: bool, why: str, now_ms: int) -> None:
-    """A node on `executor` has ended, by itself or lost. A machine that loses MOST_LOST in a row takes itself out.
+def note_end(tx: Tx, executor: str) -> None:
+    """A node on `executor` has come to an end of its own."""
+    name = name_of(executor)
+    if name is not None:
+        tx.execute("UPDATE machines SET lost_in_a_row = 0 WHERE name = :name AND lost_in_a_row > 0", {"name": name})
+
+
+def note_loss(tx: Tx, executor: str, why: str, now_ms: int) -> None:
+    """`executor` has lost a node. A machine that loses MOST_LOST in a row takes itself out.
 
     What one that is out already loses is not counted: all its nodes went by the same trouble.
     """
-    name = name_of(executor)
-    if name is None:
-        return
-    if not is_lost:
-        tx.execute("UPDATE machines SET lost_in_a_row = 0 WHERE name = :name AND lost_in_a_row > 0", {"name": name})
-        return
-    tx.execute(
-        "UPDATE machines SET lost_in_a_row = lost_in_a_row + 1 WHERE name = :name AND broken_since_ms IS NULL",
-        {"name": name},
-    )
+    one = {"name": name_of(executor), "now": now_ms, "why": why, "most": MOST_LOST}
+    tx.execute("UPDATE machines SET lost_in_a_row = lost_in_a_row + 1 WHERE name = :name AND broken_since_ms IS NULL", one)
     tx.execute(
         "UPDATE machines SET broken_since_ms = :now,"
         " trouble = 'it has lost ' || lost_in_a_row || ' jobs in a row, the last: ' || :why"
         " WHERE name = :name AND broken_since_ms IS NULL AND lost_in_a_row >= :most",
-        {"name": name, "now": now_ms, "why": why, "most": MOST_LOST},
+        one,
     )

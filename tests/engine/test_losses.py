@@ -215,7 +215,7 @@ async def test_a_machine_that_is_none_of_ours_any_more_is_a_lost_one(tmp_path: P
         await run_node(here.shop, here.job.id, 0)
         node = await here.node()
         assert (node.status, node.attempt) == (NodeStatus.WAITING, 2)
-        assert "the machine:m1 executor" in node.lost_why
+        assert "machine m1, on which this ran, is none of ours" in node.lost_why
 
 
 @pytest.mark.parametrize("comes", ["m1", "m2"])
@@ -275,7 +275,7 @@ async def test_what_a_machine_loses_is_counted_until_something_ends_there_by_its
         for _ in range(2):  # told twice it counts once
             await here.db.write(lambda tx: moves.lose_node(tx, loss, 1, (), NOW))
         assert await here.claim(M2)
-        await here.db.write(lambda tx: machines.note_end(tx, M2, is_lost=True, why="", now_ms=NOW))
+        await here.db.write(lambda tx: machines.note_loss(tx, M2, "", NOW))
         assert await here.db.read(lost_in_a_row) == [1, 1]
         await here.db.write(lambda tx: moves.finish_node(tx, job_id, 0, NodeStatus.FAILED, "", (), NOW))
         assert await here.db.read(lost_in_a_row) == [1, 0]

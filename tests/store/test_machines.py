@@ -165,7 +165,10 @@ def test_three_losses_in_a_row_take_a_machine_out_and_a_success_between_does_not
     machines.add(tx, BOX, MAC, 1)
 
     def end(*, is_lost: bool, now_ms: int) -> machines.Machine:
-        machines.note_end(tx, "machine:mac-1", is_lost=is_lost, why="it went away", now_ms=now_ms)
+        if is_lost:
+            machines.note_loss(tx, "machine:mac-1", "it went away", now_ms)
+        else:
+            machines.note_end(tx, "machine:mac-1")
         return machines.by_name(tx, "mac-1")
 
     for is_lost in (True, True, False, True, True):
@@ -175,7 +178,8 @@ def test_three_losses_in_a_row_take_a_machine_out_and_a_success_between_does_not
     assert end(is_lost=True, now_ms=10).lost_in_a_row == 3, "what it loses while it is out is the same trouble"
     machines.mark_well(tx, "mac-1", 11)
     assert end(is_lost=True, now_ms=12).broken_since_ms == 12, "on probation until one ends well"
-    machines.note_end(tx, "docker", is_lost=True, why="", now_ms=13)
+    machines.note_loss(tx, "docker", "gone", 13)
+    machines.note_end(tx, "docker")
 
 
 def test_a_runner_is_known_by_its_key(tx: Tx) -> None:

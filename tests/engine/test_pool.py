@@ -1,0 +1,409 @@
+"""The pool of machines with a scheduler upon it: who gets which job while machines come, go, are drained and break.
+
+The machines are fakes that keep the executors' contract; rows, scheduler, runners and pool are the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from appliance.bell import Bell
+from appliance.blobs import Blobs
+from appliance.clock import SystemClock
+from appliance.crypto import SecretBox
+from appliance.engine import moves
+from appliance.engine.commands import LiveNodes
+from appliance.engine.fit import Bounds
+from appliance.engine.fit import Machine as Room
+from appliance.engine.runner import run_node
+from appliance.engine.scheduler import HERE, Scheduler
+from appliance.engine.workshop import Limits, Workshop
+from appliance.executors.base import Executor, SandboxSpec
+from appliance.executors.fake import FakeExecutor, FakeNode
+from appliance.language import plan as plans
+from appliance.model import JobStatus, PipelineId, Trigger, TriggerKind, Vcs
+from appliance.pool import Pool, Rhythm
+from appliance.store import jobs, machines, projects
+from appliance.store.database import Database, Tx, open_database
+from appliance.store.machines import Definition, Machine
+from appliance.vcs.client import Git
+from appliance.vcs.mirror import Mirrors
+from appliance.vcs.plain import PlainGit
+from tests.engine.test_loops import PLACES
+from tests.whole import until
+
+T = TypeVar("T")
+BOX = SecretBox(b"k" * 32)
+LONGEST_S = 10.0
+RHYTHM = Rhythm(
+    look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=0.3, sweep=0.05, linger=0.05
+)
+GIB = 1 << 30
+
+
+class FakeMachine(FakeExecutor):
+    """Its nodes are those of the place that its row names: another address, another machine."""
+
+    def __init__(self, nodes: dict[str, FakeNode]) -> None:
+        super().__init__(nodes)
+        self.is_closed = False
+        self.hangs = False
+
+    async def check(self) -> str | None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().check()
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class Fleet:
+    """Jobs of one project, machines by rows, and an appliance's engine upon both, which can be started again."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self.db = db
+        self.folder = folder
+        self.bell = Bell()
+        self.clock = SystemClock()
+        self.places: dict[str, dict[str, FakeNode]] = {}  # what runs where, by address
+        self.made: dict[str, list[FakeMachine]] = {}
+        self.executors: dict[str, Executor] = {}
+        self.numbers = 0
+        self.pool = self.new_pool()
+
+    def new_pool(self) -> Pool:
+        return Pool(db=self.db, bell=self.bell, clock=self.clock, executors=self.executors, make=self.make, rhythm=RHYTHM)
+
+    def make(self, machine: Machine) -> FakeMachine:
+        executor = FakeMachine(self.places.setdefault(machine.address, {}))
+        self.made.setdefault(machine.name, []).append(executor)
+        return executor
+
+    def __getitem__(self, name: str) -> FakeMachine:
+        """The executor of a machine that is in use."""
+        return self.made[name][-1]
+
+    async def add(self, name: str, *, slots: int = 1, address: str = "", classes: tuple[str, ...] = ()) -> None:
+        wanted = Definition(
+            name=name, address=address or name, user_name="ci", private_key="k", slots=slots, classes=classes, cpus=8,
+            memory_bytes=64 * GIB,
+        )  # fmt: skip
+        await self.db.write(lambda tx: machines.add(tx, BOX, wanted, 1))
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """An appliance's life: what its end cuts off is gone on with in the next."""
+        await self.pool.refresh()
+        resumed = await self.db.read(jobs.running_nodes)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.pool.run()), group.create_task(self.scheduler().run(resumed))]
+            yield
+            for task in tasks:
+                task.cancel()
+        await self.pool.close()
+
+    def restart(self) -> None:
+        self.executors = {}
+        self.pool = self.new_pool()
+
+    def scheduler(self) -> Scheduler:
+        shop = Workshop(
+            db=self.db,
+            bell=self.bell,
+            clock=self.clock,
+            blobs=Blobs(self.folder / "blobs"),
+            box=BOX,
+            live=LiveNodes(),
+            executors=self.executors,
+            providers={Vcs.GITHUB: PlainGit(Mirrors(Git(), self.folder))},
+            places=PLACES,
+            limits=Limits(longest_s=60, grace_s=1, log_bytes=1 << 20),
+            everywhere={},
+            web_url="http://x",
+            ssh_command=lambda number, index: "",
+            git_url=lambda project: "",
+            carry_on=None,
+            known_hosts=lambda: "",
+        )
+        return Scheduler(
+            db=self.db,
+            bell=self.bell,
+            clock=self.clock,
+            executors=self.executors,
+            places=PLACES,
+            machine=Room(name=HERE, cpus=8, memory_bytes=64 * GIB, nodes=9),
+            pool=self.pool.spots,
+            bounds=Bounds(),
+            run_node=lambda job_id, index: run_node(shop, job_id, index),
+            check_disk=lambda: None,
+        )
+
+    async def push(self, count: int, script: str = "sleep", resource_class: str | None = None) -> list[jobs.Job]:
+        """A pipeline of so many jobs for machines."""
+        self.numbers += 1
+        number = self.numbers
+
+        def make(tx: Tx) -> list[jobs.Job]:
+            project = next(iter(projects.all_of(tx)), None) or projects.add(
+                tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=1
+            )
+            trigger = Trigger(
+                project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key=f"{number}", branch="main", revision="1" * 40
+            )
+            accepted = moves.accept(tx, trigger, 1, True)
+            assert accepted is not None
+            made = tuple(
+                plans.Job(
+                    name=f"job{index}",
+                    executor=plans.Machine(),
+                    resource_class=resource_class,
+                    steps=(plans.Run(command=script, name="run"),),
+                )
+                for index in range(count)
+            )
+            draft = moves.Draft(
+                pipeline_id=PipelineId(f"p{number}"),
+                number=number,
+                source="",
+                compiled="",
+                values={},
+                problems=[],
+                plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=made),)),
+            )
+            assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, self.clock.now_ms()) is not None
+            return jobs.of_pipeline(tx, PipelineId(f"p{number}"))
+
+        found = await self.db.write(make)
+        self.bell.ring("work")
+        return found
+
+    async def job(self, job: jobs.Job) -> jobs.Job:
+        return await self.db.read(lambda tx: jobs.by_id(tx, job.id))
+
+    async def node(self, job: jobs.Job) -> jobs.Node:
+        return await self.db.read(lambda tx: jobs.node(tx, job.id, 0))
+
+    async def machine(self, name: str) -> Machine:
+        return await self.db.read(lambda tx: machines.by_name(tx, name))
+
+    async def on(self, job: jobs.Job, *names: str) -> str:
+        """Wait until the job's sandbox is open on one of these machines; which."""
+
+        async def look() -> str | None:
+            node = await self.node(job)
+            name = machines.name_of(node.executor)
+            return name if name in names and node.sandbox and self.commands(name, node.sandbox) else None
+
+        return await until(look, LONGEST_S)
+
+    def commands(self, name: str, sandbox: str) -> list[str]:
+        node = self[name].nodes.get(sandbox)
+        return [] if node is None else list(node.commands)
+
+    async def release(self, job: jobs.Job, executor: FakeMachine | None = None) -> None:
+        """Let the job's command go on."""
+        node = await self.node(job)
+        assert node.sandbox is not None
+        where = executor or self[machines.name_of(node.executor) or ""]
+        where.release(node.sandbox, list(where.nodes[node.sandbox].commands)[-1])
+
+    async def ended(self, job: jobs.Job) -> JobStatus:
+        await self.when(lambda: self.job(job), lambda found: found.status.is_done)
+        return (await self.job(job)).status
+
+    async def says(self, job: jobs.Job, message: str) -> None:
+        await self.when(lambda: self.job(job), lambda found: message in found.message)
+
+    async def when(self, ask: Callable[[], Awaitable[T]], is_so: Callable[[T], object]) -> None:
+        async def look() -> bool | None:
+            return bool(is_so(await ask())) or None
+
+        await until(look, LONGEST_S)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with open_database(tmp_path / "rondo.db") as db:
+        yield Fleet(db, tmp_path)
+
+
+async def test_jobs_spread_over_machines_and_one_that_is_added_gets_the_next(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    async with fleet.at_work():
+        first, second, third = await fleet.push(3)
+        await fleet.on(first, "m1")
+        await fleet.says(second, "waits: 1 node runs on m1, as many as it has slots")
+        await fleet.add("m2")
+        await fleet.on(second, "m2")
+        assert (await fleet.node(third)).executor == ""
+        await fleet.release(first)
+        await fleet.on(third, "m1")
+        for job in (second, third):
+            await fleet.release(job)
+        assert [await fleet.ended(job) for job in (first, second, third)] == [JobStatus.SUCCESS] * 3
+
+
+async def test_a_class_that_no_machine_has_ends_the_job_with_a_sentence(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    async with fleet.at_work():
+        (job,) = await fleet.push(1, resource_class="acme/big")
+        assert await fleet.ended(job) is JobStatus.FAILED
+        assert (await fleet.job(job)).message.startswith("no machine has the resource class acme/big")
+
+
+async def test_a_drained_machine_gets_nothing_new_and_finishes_what_it_has(fleet: Fleet) -> None:
+    await fleet.add("m1", slots=2)
+    async with fleet.at_work():
+        (before,) = await fleet.push(1)
+        await fleet.on(before, "m1")
+        await fleet.db.write(lambda tx: machines.drain(tx, "m1", 1))
+        (after,) = await fleet.push(1)
+        await fleet.says(after, "waits: machine m1 is drained")
+        await fleet.release(before)
+        assert await fleet.ended(before) is JobStatus.SUCCESS
+        assert (await fleet.node(after)).executor == ""
+        await fleet.db.write(lambda tx: machines.undrain(tx, "m1"))
+        await fleet.on(after, "m1")
+
+
+async def test_a_machine_in_trouble_is_out_says_why_and_comes_back_by_itself(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    await fleet.add("m2", classes=("acme/big",))
+    async with fleet.at_work():
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: found.seen_at_ms)
+        fleet["m1"].trouble = "machine m1: no route to host"
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: found.trouble == "no route to host")
+        (job,) = await fleet.push(1)
+        await fleet.says(job, "waits: machine m1 is out: no route to host")
+        fleet["m1"].trouble = None
+        await fleet.on(job, "m1")
+        assert (await fleet.machine("m1")).broken_since_ms is None
+        assert (await fleet.machine("m2")).seen_at_ms is not None
+
+
+async def test_a_machine_that_does_not_answer_holds_up_no_other(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    await fleet.add("m2")
+    await fleet.pool.refresh()
+    fleet["m1"].hangs = True
+    async with fleet.at_work():
+        (job,) = await fleet.push(1)
+        async with asyncio.timeout(RHYTHM.longest_check):
+            await fleet.on(job, "m2")
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: "not answered for 0.5 seconds" in found.trouble)
+
+
+async def test_a_lost_job_begins_again_elsewhere_and_three_take_the_machine_out_for_a_rest(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    async with fleet.at_work():
+        (job,) = await fleet.push(1)
+        await fleet.on(job, "m1")
+        await fleet.add("m2")
+        await fleet.when(lambda: fleet.machine("m2"), lambda found: found.seen_at_ms)
+        fleet["m1"].lose((await fleet.node(job)).sandbox or "")
+        await fleet.on(job, "m2")
+        assert (await fleet.machine("m1")).lost_in_a_row == 1
+        await fleet.db.write(lambda tx: machines.drain(tx, "m2", 1))
+        (unlucky,) = await fleet.push(1)
+        await fleet.on(unlucky, "m1")
+        fleet["m1"].lose((await fleet.node(unlucky)).sandbox or "")  # and there is nowhere else
+        await fleet.when(lambda: fleet.node(unlucky), lambda found: found.attempt == 2 and found.sandbox)
+        fleet["m1"].lose((await fleet.node(unlucky)).sandbox or "")
+        assert await fleet.ended(unlucky) is JobStatus.INFRASTRUCTURE_FAIL
+        assert (await fleet.machine("m1")).trouble.startswith("it has lost 3 jobs in a row, the last: ")
+        (next_one,) = await fleet.push(1, "echo hello")
+        await fleet.says(next_one, "machine m1 is out: it has lost 3 jobs in a row")
+        assert await fleet.ended(next_one) is JobStatus.SUCCESS, "after its rest it is tried again"
+        assert (await fleet.machine("m1")).lost_in_a_row == 0
+
+
+async def test_what_runs_on_a_machine_that_is_removed_comes_to_its_end(fleet: Fleet) -> None:
+    await fleet.add("m1", slots=2)
+    async with fleet.at_work():
+        (job,) = await fleet.push(1)
+        await fleet.on(job, "m1")
+        removed = fleet["m1"]
+        assert not await fleet.db.write(lambda tx: machines.remove(tx, "m1", 1))
+        (late,) = await fleet.push(1)
+        assert await fleet.ended(late) is JobStatus.FAILED
+        assert "machine:m1" in fleet.executors and not removed.is_closed
+        removed.nodes["9.0"] = FakeNode(SandboxSpec(node="9.0"))
+        await fleet.release(job)
+        assert await fleet.ended(job) is JobStatus.SUCCESS
+
+        async def is_closed() -> bool | None:
+            return removed.is_closed or None
+
+        await until(is_closed, LONGEST_S)
+        assert "machine:m1" not in fleet.executors and removed.nodes == {}, "what was left there is gone too"
+        assert await fleet.db.read(machines.with_leaving) == []
+
+
+async def test_a_machine_that_moves_keeps_its_jobs_where_they_are(fleet: Fleet) -> None:
+    await fleet.add("m1", slots=2, address="old")
+    async with fleet.at_work():
+        (before,) = await fleet.push(1)
+        await fleet.on(before, "m1")
+        old = fleet["m1"]
+        await fleet.db.write(lambda tx: tx.execute("UPDATE machines SET address = 'new'") and None)
+        await fleet.when(lambda: asyncio.sleep(0, fleet["m1"]), lambda now: now is not old)
+        (after,) = await fleet.push(1)
+        await fleet.on(after, "m1")
+        assert len(fleet.places["new"]) == 1 and not old.is_closed
+        await fleet.release(before, old)
+        assert await fleet.ended(before) is JobStatus.SUCCESS
+
+        async def is_closed() -> bool | None:
+            return old.is_closed or None
+
+        await until(is_closed, LONGEST_S)
+        assert not fleet["m1"].is_closed
+
+
+async def test_after_a_restart_jobs_hold_the_room_of_their_own_machines(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    await fleet.add("m2", slots=2)
+    async with fleet.at_work():
+        running = await fleet.push(3)
+        for job in running:
+            await fleet.on(job, "m1", "m2")
+    fleet.restart()
+    async with fleet.at_work():
+        (late,) = await fleet.push(1)
+        await fleet.says(late, "as many as it has slots")
+        for job in running:
+            await fleet.release(job)
+            assert await fleet.ended(job) is JobStatus.SUCCESS
+        await fleet.on(late, "m1", "m2")
+
+
+async def test_a_machine_that_comes_back_is_swept_of_what_nobody_owns_there(fleet: Fleet) -> None:
+    """A sandbox of the same name may be a running node's on another machine."""
+    await fleet.add("m1")
+    await fleet.add("m2", classes=("acme/big",))
+    await fleet.pool.refresh()
+    fleet["m2"].trouble = "away"
+    async with fleet.at_work():
+        (job,) = await fleet.push(1)
+        await fleet.on(job, "m1")
+        name = (await fleet.node(job)).sandbox or ""
+        for left in (name, "77.0"):
+            fleet["m2"].nodes[left] = FakeNode(SandboxSpec(node=left))
+        fleet["m1"].nodes["78.0"] = FakeNode(SandboxSpec(node="78.0"))
+        fleet["m2"].trouble = None
+
+        async def are_swept() -> Sequence[str] | None:
+            names = [*fleet["m1"].nodes, *fleet["m2"].nodes]
+            return names if len(names) == 1 else None
+
+        assert await until(are_swept, LONGEST_S) == [name]
+        assert name in fleet["m1"].nodes
+        await fleet.release(job)
+        assert await fleet.ended(job) is JobStatus.SUCCESS
