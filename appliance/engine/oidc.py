@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -64,6 +64,15 @@ class Identity:
     of_organization: CustomClaims
 
 
+@dataclass(frozen=True)
+class Signer:
+    """What a job's tokens are made of beside its facts."""
+
+    identity: Identity
+    key_id: str
+    pem: str = field(repr=False)
+
+
 # What `api/oidc` tells the world
 
 
@@ -80,12 +89,16 @@ def issuer(web_url: str, org_id: str | None) -> str:
 # What jobs get
 
 
-async def with_tokens(shop: Workshop, facts: Facts) -> Facts:
-    """The facts with `CIRCLE_OIDC_TOKEN` and its second version; without when the pipeline gets no secrets (spec 4.3)."""
+async def with_tokens(shop: Workshop, facts: Facts, signer: Signer | None = None) -> Facts:
+    """The facts with `CIRCLE_OIDC_TOKEN` and its second version; without when the pipeline gets no secrets (spec 4.3).
+
+    `signer`: what `signer_of` gave, when the facts were read.
+    """
     if not facts.may_have_secrets:
         return facts
-    said = await _said(shop, facts, (Wish(), Wish(version=2)))
-    signed = await asyncio.to_thread(lambda: [_sign(*one) for one in said])
+    signer = signer or await _signer(shop, facts)
+    said = [_said(shop, facts, signer, wish) for wish in (Wish(), Wish(version=2))]
+    signed = await asyncio.to_thread(lambda: [_sign(one, signer) for one in said])
     tokens = dict(zip(("CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"), signed, strict=True))
     return replace(facts, tokens=tokens)
 
@@ -95,29 +108,33 @@ async def token(shop: Workshop, facts: Facts, wish: Wish) -> tuple[str, int]:
 
     Raises BadRequest when it is wished to live longer than it may.
     """
-    [(said, pem, key_id)] = await _said(shop, facts, (wish,))
-    return await asyncio.to_thread(_sign, said, pem, key_id), said["exp"]
+    signer = await _signer(shop, facts)
+    said = _said(shop, facts, signer, wish)
+    return await asyncio.to_thread(_sign, said, signer), said["exp"]
 
 
-async def _said(shop: Workshop, facts: Facts, wishes: Sequence[Wish]) -> list[tuple[dict[str, Any], str, str]]:
-    """What tokens say, and what `_sign` takes beside that. All from one read: every job has two of them at its start."""
+def signer_of(tx: Tx, shop: Workshop, facts: Facts) -> Signer | None:
+    """Who signs the tokens of a job; None while there is no key, and where there are no tokens."""
+    known = oidc.keys(tx) if facts.may_have_secrets else []
+    if not known:
+        return None
+    key_id = signing(known, shop.clock.now_ms()).id
+    return Signer(identity_of(tx, facts), key_id, oidc.private_pem(tx, shop.box, key_id))
+
+
+async def _signer(shop: Workshop, facts: Facts) -> Signer:
     assert facts.may_have_secrets
-
-    def read(tx: Tx) -> tuple[Identity, str, str] | None:
-        known = oidc.keys(tx)
-        if not known:
-            return None
-        key_id = signing(known, shop.clock.now_ms()).id
-        return identity_of(tx, facts), oidc.private_pem(tx, shop.box, key_id), key_id
-
-    found = await shop.db.read(read)
+    found = await shop.db.read(lambda tx: signer_of(tx, shop, facts))
     if found is None:
         await _keys(shop.db, shop.box, shop.clock)
-        found = await shop.db.read(read)
+        found = await shop.db.read(lambda tx: signer_of(tx, shop, facts))
         assert found is not None
-    identity, pem, key_id = found
+    return found
+
+
+def _said(shop: Workshop, facts: Facts, signer: Signer, wish: Wish) -> dict[str, Any]:
     git_url, now_s = shop.git_url(facts.project), shop.clock.now_ms() // 1000
-    return [(claims(facts, identity, wish, shop.web_url, git_url, now_s), pem, key_id) for wish in wishes]
+    return claims(facts, signer.identity, wish, shop.web_url, git_url, now_s)
 
 
 def identity_of(tx: Tx, facts: Facts) -> Identity:
@@ -245,14 +262,14 @@ async def _keys(db: Database, box: SecretBox, clock: Clock) -> list[SigningKey]:
     return await db.write(add_first)
 
 
-def _sign(said: Mapping[str, Any], pem: str, key_id: str) -> str:
+def _sign(said: Mapping[str, Any], signer: Signer) -> str:
     """The compact form of RFC 7515: too little to be worth a dependency. (To check one is another matter.)"""
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    head = {"alg": "RS256", "typ": "JWT", "kid": key_id}
+    head = {"alg": "RS256", "typ": "JWT", "kid": signer.key_id}
     text = ".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (head, said))
-    return f"{text}.{_base64url(_loaded(pem).sign(text.encode(), PKCS1v15(), SHA256()))}"
+    return f"{text}.{_base64url(_loaded(signer.pem).sign(text.encode(), PKCS1v15(), SHA256()))}"
 
 
 def _base64url(data: bytes) -> str:

@@ -52,14 +52,18 @@ async def run_node(shop: Workshop, job_id: JobId, index: int) -> None:
 
 
 async def _run(shop: Workshop, job_id: JobId, index: int, cancels: Listener) -> None:
+    def read(tx: Tx) -> tuple[Facts, oidc.Signer | None]:
+        facts = facts_of(tx, shop.box, job_id, index)
+        return facts, oidc.signer_of(tx, shop, facts)
+
     try:
-        facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+        facts, signer = await shop.db.read(read)
         if key_ring.lacks_checkout_key(facts.project, facts.plan, facts.keys):
             await key_ring.add_checkout_key(shop.db, shop.box, shop.clock, facts.project)
-            facts = await shop.db.read(lambda tx: facts_of(tx, shop.box, job_id, index))
+            facts, signer = await shop.db.read(read)
         if facts.node.executor not in shop.executors:
             raise SandboxLost(_gone(facts.node.executor))
-        facts = await oidc.with_tokens(shop, facts)
+        facts = await oidc.with_tokens(shop, facts, signer)
     except RondoError as error:  # or this node would take the appliance down, at every start again
         await _give_up(shop, job_id, index, error)
         return

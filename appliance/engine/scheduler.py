@@ -30,6 +30,7 @@ from appliance.store.machines import executor_of, name_of, takes_jobs
 log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
+_REST_S = 0.01  # between two looks: what rings meanwhile is seen in one
 _BATCH = 500  # waiting nodes looked at in one go
 _BATCH_OF_PROJECT = 100
 _EXPLAINED = 100  # so many of them are told why they wait
@@ -103,6 +104,7 @@ class Scheduler:
             with self._bell.listen("work") as listener:
                 while True:
                     await self._look(runners)
+                    await asyncio.sleep(_REST_S)
                     await listener.wait(_LOOK_S)
 
     async def _look(self, runners: asyncio.TaskGroup) -> None:
