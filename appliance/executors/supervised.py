@@ -135,7 +135,7 @@ class SupervisedSandbox(ABC):
         await self._send(f"kill {command_id} {max(0, round(grace_s * 10))} ;\n".encode())
 
     async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
-        name = f"'{command_id}'" if command_id is not None else '"$(cat "$r_dir/latest")"'
+        name = f"'{command_id}'" if command_id is not None else '"$(tail -n 1 "$r_dir/latest")"'
         script = f'{self._find_state}\n{_SHOW_OURS}cat "$r_dir"/{name}.start 2>/dev/null || :'
         process = await self.process(["sh", "-c", script])
         output = await read_all(process)

@@ -8,13 +8,18 @@
 # lives there.
 #
 # STATE is the state folder, "-" for the first writable of /tmp, /var/tmp, /dev/shm, $HOME. Files of command ID:
-#   ID.run     made once, with O_EXCL: the arbiter. A command is started at most once per id, ever.
 #   ID.start   what the step's shell does first: working directory, exports, exec. Made by the client, sourced.
 #   ID.script  the user's script
-#   ID.log     stdout and stderr          ID.pid     the step = its process group; ID.pump: who writes the log
-#   ID.code    written when it ends       ID.exit    "CODE FLAGS ;" when all is done, and no printing about it goes on
-#   ID.runner  pid of its runner          ID.follow  "NONCE OFFSET ;": somebody wants the output from there
-#   ID.served  the nonce answered last    ID.closing the runner looks at ID.follow once more, and never again
+#   ID.log     stdout and stderr. Made once, with O_EXCL: the arbiter. A command is started at most once per id, ever.
+#   ID.pid     the step = its process group
+#   ID.pipe    a FIFO that brings the output of this step, and of later ones as long as nobody of it holds it
+#   ID.exit    made when the end is about to be told; "CODE FLAGS ;" is added when no printing about it goes on
+#   ID.follow  "NONCE OFFSET ;": somebody wants the output from there
+#   ID.tail    "NONCE PID ;": the tail that answers; PID "-": too late for one
+#   ID.served  the nonce that the starter answered last
+#   ID.stop    it has been killed: if it has not begun yet it never will
+# and of the sandbox:
+#   latest     the ids; the last one is that of the latest command    main, starter   their pids
 #   bin/       the in-job `circleci`      task/      what the appliance tells it; halt: what it asks for
 #   questions  a FIFO: lines "ID TEXT" from the in-job `circleci` to the appliance, which answers below task/
 # A small file is written by one write() and ends in " ;", so a half-written one is never believed: no mv, no fork.
@@ -30,23 +35,27 @@
 #
 # Answers on stdout:  ^Abegin NONCE\n  bytes  ^Aend NONCE CODE SIZE FLAGS\n   all on one stream, so order is certain.
 # FLAGS is a sum: 1 the kernel killed something for memory, 2 the job asks to end here, as a success (`step halt`).
-# A short step costs no reader: if nobody asked before it ended, its runner prints begin, up to 65536 bytes and end in
+# A short step costs no reader: if nobody asked before it ended, the starter prints begin, up to 65536 bytes and end in
 # one go (SIZE "-"). Otherwise, the client asks by `follow` and a tail streams the file. At the step's end the
-# runner *waits* for that tail to be dead, then prints the end mark, with the size of the log; a client that has
+# starter *waits* for that tail to be dead, then prints the end mark, with the size of the log; a client that has
 # less asks once more. Bytes of a former reader are what comes before the client's own begin mark. Late writers
 # (daemons that kept the output open) cannot delay the end: every answer is bounded by the size then.
 #
 # Beside the answers, on stderr:  ^Aquestion ID TEXT ;   a line of `questions`. A stream of its own, for it comes at any
 # moment, also amid a tail's bytes. It is lost when nobody is attached just then; so who asks, asks again.
 #
-# Processes:  top ─┬─ main ──pipe──> starter ─┬─ step (its own session)
-#                  (reads stdin)              └─ runner (prints; traps USR1: "look at ID.follow")
+# Processes:  top ─┬─ main ──pipe──> starter ─┬─ step (its own session) ──FIFO──> pump ──> ID.log
+#                  │  (reads stdin)           └─ pump
+#                  └─ tail (while somebody follows)
 # Beside the starter is the listener to `questions`, which nothing waits for.
-# All others are members of foreground pipelines, never "&": a shell without job control starts "&" children with SIGINT
-# and SIGQUIT ignored, for ever, and so would be every program of the step. The starter runs one foreground step at a
-# time. For a background command it becomes the right side of a new pipeline whose left side is the command.
+# Nothing of a user's is ever below a "&": a shell without job control starts such children with SIGINT and SIGQUIT
+# ignored, for ever, and so would be every program of the step. The starter runs one foreground step at a time. For a
+# background command it becomes the right side of a new pipeline whose left side is the command.
 # `top` does nothing but wait, so as a container's process 1 it reaps every orphan; when all below it died (a
 # step did `kill -9 -1`), it writes 137 for what has no exit code and starts main again.
+#
+# No file more, and no process more, than there must be: in a container a file costs a tenth of a millisecond, an exec
+# nearly one.
 
 r_say() { printf '\001%s\n' "$*"; }
 
@@ -69,141 +78,133 @@ r_count_oom() { # r_oom = how many processes of this cgroup the kernel has kille
     done <"$r_cgroup"
 } 2>/dev/null
 
-# --- the step, left side of a pipeline -------------------------------------------------------------------------------
+# --- the starter -----------------------------------------------------------------------------------------------------
 
-r_step() { # ID: becomes the step; returns never
+r_starter() { # reads "ID KIND NONCE OFFSET" on fd 5
+    r_self
+    echo "$r_pid ;" >"$r_dir/starter"
+    r_pipe=''
+    while read -r r_id r_kind r_nonce r_offset <&5; do
+        if [ "$r_kind" = bg ]; then
+            r_do - 0 | r_starter
+            return
+        fi
+        r_do "$r_nonce" "$r_offset"
+    done
+}
+
+r_do() { # NONCE OFFSET, for r_id: run it, wait for its end, tell it. A NONCE "-" is nobody's
+    r_log=$r_dir/$r_id.log
+    r_count_oom
+    r_before=$r_oom
+    r_find_pipe
+    if [ -n "$r_pipe" ]; then
+        cat <"$r_pipe" >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- &
+        r_pump=$!
+        (r_step) </dev/null
+        r_code=$?
+    else
+        r_do_without_fifo
+    fi
+    r_drain
+    r_count_oom
+    [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
+    [ -e "$r_dir/halt" ] && r_oom=$((r_oom + 2))
+    r_tell "$1" "$2"
+}
+
+r_step() { # becomes the step; returns never
     exec 3>&- 5<&- 6<&-
     r_self
-    echo "$r_pid ;" >"$r_dir/$1.pid"
-    [ -e "$r_dir/$1.stop" ] && exit 143
+    echo "$r_pid ;" >"$r_dir/$r_id.pid"
+    [ -e "$r_dir/$r_id.stop" ] && exit 143
+    [ -z "$r_pipe" ] || exec >"$r_pipe"
+    exec 2>&1
     umask "$r_umask"
-    r_script=$r_dir/$1.script
-    . "$r_dir/$1.start"
+    r_script=$r_dir/$r_id.script
+    . "$r_dir/$r_id.start"
 }
 
-# Its output goes through a pipe, not straight into the log: `echo >/dev/stderr` and `curl -o /dev/stderr` open what they
-# are given once more by its name, and a file opened so is emptied. Nobody waits for the pump, which lives as long as
-# anybody holds the pipe; but the end of a step is not told before all that the step itself wrote is in the log.
+# A step's output goes through a pipe, not straight into the log: `echo >/dev/stderr` and `curl -o /dev/stderr` open what
+# they are given once more by its name, and a file opened so is emptied. The pump behind it lives as long as anybody holds
+# the pipe, a daemon for ever; but the end of a step is not told before all that the step itself wrote is in the log.
 
-r_watch_step() { r_watch_piped "$1" | r_pump "$1"; } # ID: run it and note how it ended
+r_find_pipe() { # r_pipe = a FIFO that nobody holds: the former one, when its pump has seen its end. Or none
+    [ -n "$r_pipe" ] && ! r_is_alive "$r_pump" && wait "$r_pump" && return
+    r_pipe=$r_dir/$r_id.pipe
+    mkfifo "$r_pipe" || r_pipe=
+} 2>/dev/null
 
-r_pump() { # ID: into the log, by a process that is left behind
-    exec 7<&0
-    cat <&7 >>"$r_dir/$1.log" 2>/dev/null 3>&- 5<&- 6<&- 7<&- &
-    echo "$! ;" >"$r_dir/$1.pump"
+r_do_without_fifo() {
+    { (r_step) </dev/null; echo "$? ;" >"$r_dir/$r_id.code"; } | {
+        exec 7<&0
+        cat <&7 >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- 7<&- &
+        echo "$! ;" >"$r_dir/$r_id.pump"
+    }
+    r_read_word "$r_dir/$r_id.pump" && r_pump=$r_word
+    r_read_word "$r_dir/$r_id.code" && r_code=$r_word || r_code=137
 }
 
-r_drain() { # ID: wait until the pump has nothing left to do
+r_drain() { # Wait until the pump has nothing left to do: one that sleeps waits for more, since who writes to a pipe wakes
+    # its reader before going on. Most often a moment is enough.
     r_spins=0
-    until r_read_word "$r_dir/$1.pump"; do r_pause; done
-    # A pump that sleeps waits for more: who writes to a pipe, or closes it, wakes its reader before going on.
-    while read -r r_p r_name r_state r_rest <"/proc/$r_word/stat"; do
-        case $r_state in S | Z | X) return ;; esac
+    while r_is_alive "$r_pump"; do
+        case $r_state in [SI-]*) return ;; esac
         [ "$r_spins" -lt 3000 ] || return # half a minute: a step has stopped its own pump, or the disk hangs
         r_pause
     done
-    [ -r /proc/self/stat ] || sleep 0.1 || sleep 1
+}
+
+r_tell() { # NONCE OFFSET, of r_id which ended by r_code. From the first line on main starts no tail any more:
+    # it writes ID.follow, then looks for ID.exit; we do it the other way round. So one of the two sees the other.
+    : >"$r_dir/$r_id.exit"
+    if [ -s "$r_dir/$r_id.follow" ]; then
+        r_end_answer
+    elif [ "$2" -gt 0 ]; then
+        r_print_rest "$r_id" "$1" "$2"
+    elif [ "$1" != - ]; then
+        r_say begin "$1"
+        [ -s "$r_log" ] && head -c 65536 "$r_log"
+        r_say end "$1" "$r_code" - "$r_oom"
+    fi
+    echo "$r_code $r_oom ;" >>"$r_dir/$r_id.exit"
+}
+
+r_end_answer() { # Of the tail that main started, or is just about to
+    read -r r_nonce r_offset r_end <"$r_dir/$r_id.follow"
+    r_spins=0
+    until read -r r_n r_tail r_end <"$r_dir/$r_id.tail" && [ "$r_n$r_end" = "$r_nonce;" ]; do
+        r_is_there main || { r_tail=-; break; }
+        r_pause
+    done 2>/dev/null
+    echo "$r_nonce ;" >"$r_dir/$r_id.served"
+    if [ "$r_tail" = - ]; then
+        r_print_rest "$r_id" "$r_nonce" "$r_offset"
+    else
+        kill -KILL "$r_tail" 2>/dev/null # bash loses a SIGTERM that comes between its fork and exec
+        r_spins=0
+        while r_is_alive "$r_tail" && [ "$r_state" != - ]; do r_pause; done # nothing of it may come after the mark
+        r_measure "$r_log"
+        r_say end "$r_nonce" "$r_code" "$r_size" "$r_oom"
+    fi
+}
+
+r_is_alive() { # PID: false when it is gone or a zombie. r_state = what it does: "S" is to sleep, "-" is unknown
+    if [ -r /proc/self/stat ]; then
+        read -r r_p r_name r_state r_rest <"/proc/$1/stat" || return
+    else
+        kill -0 "$1" || return
+        r_state=$(ps -o stat= -p "$1") || { sleep 0.1 || sleep 1; r_state=-; } # nobody knows
+    fi
+    case $r_state in [ZX]*) return 1 ;; esac
 } 2>/dev/null
+
+r_is_there() { ! r_read_word "$r_dir/$1" || r_is_alive "$r_word"; } # main or starter; it may be just beginning
 
 r_pause() { # Most often a moment is enough
     r_spins=$((r_spins + 1))
     [ "$r_spins" -lt 200 ] || sleep 0.01 || sleep 1
-}
-
-r_watch_piped() { # ID
-    r_count_oom
-    r_before=$r_oom
-    (r_step "$1") </dev/null 2>&1
-    r_code=$?
-    exec >/dev/null # our own end of the pipe
-    r_drain "$1"
-    r_count_oom
-    [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
-    [ -e "$r_dir/halt" ] && r_oom=$((r_oom + 2))
-    echo "$r_code $r_oom ;" >"$r_dir/$1.code"
-}
-
-# --- the runner, right side of a pipeline ----------------------------------------------------------------------------
-
-r_run() { # ID NONCE OFFSET: stdin ends with the step
-    r_id=$1 r_nonce=$2 r_offset=$3
-    r_log=$r_dir/$1.log
-    r_tail='' r_served='' r_busy='' r_asked='' r_code=''
-    exec 4<&0 </dev/null
-    trap r_answer USR1
-    r_self
-    echo "$r_pid ;" >"$r_dir/$1.runner"
-    r_busy=1 # a signal between the next two lines would start the tail, and $! be its pid: waited for in vain
-    (read -r r_line <&4) & # only `wait` is left at once by a trapped signal, `read` is not everywhere
-    r_waiter=$!
-    r_busy=
-    exec 4<&-
-    [ -s "$r_dir/$1.follow" ] && r_answer
-    while kill -0 "$r_waiter"; do wait "$r_waiter" || [ ! -s "$r_dir/$1.code" ] || break; done 2>/dev/null
-    r_finish
-}
-
-r_answer() { # The signal handler. It does the work itself, so no wakeup is lost, and never inside itself
-    r_asked=1
-    [ -n "$r_busy" ] && return
-    while [ -n "$r_asked" ]; do
-        r_busy=1
-        r_asked=
-        r_attend
-        r_busy=
-    done
-}
-
-r_attend() {
-    read -r r_n r_o r_end <"$r_dir/$r_id.follow" || return
-    [ "$r_end" = ';' ] && [ "$r_n" != "$r_served" ] || return
-    r_hush
-    r_served=$r_n r_nonce=$r_n r_offset=$r_o
-    echo "$r_n ;" >"$r_dir/$r_id.served"
-    if [ -n "$r_code" ]; then
-        r_print_rest "$r_id" "$r_n" "$r_o"
-    else
-        r_say begin "$r_n"
-        tail $r_often -c "+$((r_o + 1))" -f "$r_log" 2>/dev/null &
-        r_tail=$!
-    fi
-}
-
-r_hush() { # End the tail and be sure that it is dead: nothing of it may come after the next mark
-    [ -n "$r_tail" ] || return 0
-    kill "$r_tail"
-    while kill -0 "$r_tail"; do
-        wait "$r_tail"
-        [ $? -ne 127 ] || break
-    done
-    r_tail=
 } 2>/dev/null
-
-r_finish() {
-    r_busy=1
-    r_code=137 r_oom=0
-    read -r r_code r_oom r_end <"$r_dir/$r_id.code"
-    : "${r_code:=137}" "${r_oom:=0}"
-    if [ -n "$r_tail" ]; then
-        r_hush
-        r_measure "$r_log"
-        r_say end "$r_nonce" "$r_code" "$r_size" "$r_oom"
-    elif [ "$r_offset" -gt 0 ]; then
-        r_print_rest "$r_id" "$r_nonce" "$r_offset"
-    else
-        r_say begin "$r_nonce"
-        [ -s "$r_log" ] && head -c 65536 "$r_log"
-        r_say end "$r_nonce" "$r_code" - "$r_oom"
-    fi
-    r_busy=
-    [ -n "$r_asked" ] && r_answer
-    # From here on main answers. It writes ID.follow, then looks for ID.closing; we do it the other way round: so
-    # one of the two sees the other, a question of this moment is answered once, and never by both at a time.
-    trap '' USR1
-    : >"$r_dir/$r_id.closing"
-    [ -s "$r_dir/$r_id.follow" ] && r_attend
-    echo "$r_code $r_oom ;" >"$r_dir/$r_id.exit"
-}
 
 r_print_rest() { # ID NONCE OFFSET, of an ended command: at most 16 MiB, so that no slow reader holds up others
     r_measure "$r_dir/$1.log"
@@ -221,23 +222,13 @@ r_print_part() { # FILE OFFSET COUNT; dd because busybox's tail reads all that c
 
 r_measure() { r_size=$(($(stat -c %s "$1" 2>/dev/null || wc -c <"$1"))); } # FILE; busybox's wc would read it
 
-# --- the starter -----------------------------------------------------------------------------------------------------
-
-r_starter() { # reads "ID KIND NONCE OFFSET" on fd 5
-    while read -r r_id r_kind r_nonce r_offset <&5; do
-        if [ "$r_kind" = bg ]; then
-            { r_watch_step "$r_id"; cat "$r_dir/$r_id.code" >"$r_dir/$r_id.exit"; } | r_starter
-            return
-        fi
-        r_watch_step "$r_id" | r_run "$r_id" "$r_nonce" "$r_offset" 5<&-
-    done
-}
-
 # --- main: reads stdin -----------------------------------------------------------------------------------------------
 
 r_main() {
     set -f
-    r_line=
+    r_line='' r_tail=''
+    r_self
+    echo "$r_pid ;" >"$r_dir/main"
     while [ -n "$r_line" ] || IFS= read -r r_line; do
         set -- $r_line
         r_line=
@@ -253,17 +244,24 @@ r_main() {
 }
 
 r_take() { # ID KIND NONCE OFFSET: read the payload, start the command or, if that was done before, follow it
-    if [ -e "$r_dir/$1.run" ]; then
+    if [ -e "$r_dir/$1.log" ]; then
         r_take_part '.' >/dev/null || return
         [ "$2" = bg ] || r_follow "$1" "$3" "$4"
         return
     fi
     r_take_part '=' >"$r_dir/$1.start" || return
     r_take_part '.' >"$r_dir/$1.script" || return
-    (set -C && : >"$r_dir/$1.run") 2>/dev/null || return
-    : >"$r_dir/$1.log"
-    echo "$1" >"$r_dir/latest"
+    r_make_once "$r_dir/$1.log" || return
+    echo "$1" >>"$r_dir/latest"
     echo "$1 $2 $3 $4"
+}
+
+r_make_once() { # FILE: false if it is there. `true`, for a shell may end when ":" cannot be redirected
+    set -C
+    { true >"$1"; } 2>/dev/null
+    r_made=$?
+    set +C
+    return "$r_made"
 }
 
 r_take_part() { # Copy lines without their "-" until $1; when the payload breaks off, r_line holds what came instead
@@ -279,30 +277,44 @@ r_take_part() { # Copy lines without their "-" until $1; when the payload breaks
 }
 
 r_follow() { # ID NONCE OFFSET
-    [ -e "$r_dir/$1.run" ] || { r_say begin "$2" >&3; r_say end "$2" none 0 0 >&3; return; }
+    [ -e "$r_dir/$1.log" ] || { r_say begin "$2" >&3; r_say end "$2" none 0 0 >&3; return; }
+    r_hush
+    r_is_left=
     if ! r_has_ended "$1"; then
         echo "$2 $3 ;" >"$r_dir/$1.follow"
-        # Not begun yet: the runner looks at the file itself, right after making its own.
-        r_read_word "$r_dir/$1.runner" || return
-        if [ ! -e "$r_dir/$1.closing" ]; then
-            kill -USR1 "$r_word" 2>/dev/null && return
-        else
-            while ! r_has_ended "$1" && kill -0 "$r_word" 2>/dev/null; do sleep 0.01 2>/dev/null; done
+        r_is_there starter || r_is_left=1
+        if [ ! -e "$r_dir/$1.exit" ] && [ -z "$r_is_left" ]; then
+            r_say begin "$2" >&3
+            tail $r_often -c "+$(($3 + 1))" -f "$r_dir/$1.log" 2>/dev/null >&3 3>&- &
+            r_tail=$!
+            echo "$2 $r_tail ;" >"$r_dir/$1.tail"
+            return
         fi
+        echo "$2 - ;" >"$r_dir/$1.tail"
+        r_spins=0
+        until r_has_ended "$1" || ! r_is_there starter; do r_pause; done
         r_has_ended "$1" || r_bury "$1"
         r_read_word "$r_dir/$1.served" && [ "$r_word" = "$2" ] && return
     fi
     read -r r_code r_oom r_end <"$r_dir/$1.exit"
     r_print_rest "$1" "$2" "$3" >&3
+    [ -z "$r_is_left" ] || exit # `top` makes a new starter
 }
 
-r_bury() { # ID, whose runner was killed: nobody will ever know the exit code
+r_hush() { # End the tail and be sure that it is dead: nothing of it may come after the next mark
+    [ -n "$r_tail" ] || return 0
+    kill -KILL "$r_tail"
+    wait "$r_tail"
+    r_tail=
+} 2>/dev/null
+
+r_bury() { # ID, whose starter was killed: nobody will ever know the exit code
     r_read_word "$r_dir/$1.pid" && kill -KILL "-$r_word" 2>/dev/null
     echo '137 0 ;' >"$r_dir/$1.exit"
 }
 
 r_kill() { # ID TENTHS
-    [ -e "$r_dir/$1.run" ] && ! r_has_ended "$1" || return
+    [ -e "$r_dir/$1.log" ] && ! r_has_ended "$1" || return
     : >"$r_dir/$1.stop"
     r_read_word "$r_dir/$1.pid" || return
     r_escalate "$r_word" "$2" >/dev/null 2>&1 3>&- &
@@ -372,11 +384,12 @@ r_find_often() { # r_often = words that let a tail look often: on overlay file s
 r_top() {
     exec 3>&1
     until [ -e "$r_dir/over" ]; do
-        r_main | { exec 5<&0 </dev/null; r_install; r_listen; r_starter; }
-        for r_run in "$r_dir"/*.run; do
-            r_run=${r_run##*/}
-            r_run=${r_run%.run}
-            [ "$r_run" = '*' ] || r_has_ended "$r_run" || r_bury "$r_run"
+        : >"$r_dir/main" >"$r_dir/starter"
+        r_main 2>/dev/null | { exec 5<&0 </dev/null; r_install; r_listen; r_starter; }
+        for r_log in "$r_dir"/*.log; do
+            r_id=${r_log##*/}
+            r_id=${r_id%.log}
+            [ ! -e "$r_log" ] || r_has_ended "$r_id" || r_bury "$r_id"
         done
     done
 }
@@ -401,5 +414,5 @@ else
         if command -v r_forget >/dev/null; then r_forget; fi # its environment is not the steps'
         r_top <&6
     } &
-    exec "$@" </dev/null >"$r_dir/entrypoint.log" 2>&1 6<&-
+    exec "$@" </dev/null >"$r_dir/entrypoint.out" 2>&1 6<&-
 fi

@@ -11,8 +11,8 @@ from tests.whole import ON_THIS_HOST, house
 # What a job finds around it on this host; in a container the same lies in /tmp/.rondo, and its stdout in /proc/1/fd/1.
 _FOLLOWED = """\
 state=$HOME/../state out=$HOME/../out
-until [ -s "$state/step1.follow" ] && [ -s "$state/step1.runner" ]; do sleep 0.1; done
-read -r nonce offset rest <"$state/step1.follow"; read -r runner rest <"$state/step1.runner"
+until [ -s "$state/step1.follow" ] && [ -s "$state/starter" ]; do sleep 0.1; done
+read -r nonce offset rest <"$state/step1.follow"; read -r runner rest <"$state/starter"
 """
 
 

@@ -201,7 +201,7 @@ async def test_an_outlived_runner_is_noticed(real_world: World) -> None:
     sandbox = await real_world.open()
     if not real_world.kind.startswith("docker"):
         # Never kill -9 -1 outside a container: it reaches this test, and as root everything on this host.
-        script = 'for p in $(cat "${BASH_ENV%/*}"/*.runner | cut -d" " -f1); do kill -9 $p; done; kill -9 $$'
+        script = 'for p in $(cat "${BASH_ENV%/*}"/starter | cut -d" " -f1); do kill -9 $p; done; kill -9 $$'
     else:
         script = "kill -9 -1; kill -9 $$"
     async with asyncio.timeout(20):

@@ -100,8 +100,8 @@ async def test_an_id_is_started_once_and_followed_after_that(supervised: Supervi
 
 
 async def test_a_long_command_is_streamed_and_ends_with_its_size(supervised: Supervised) -> None:
-    await supervised.run("1", "echo one; read x <gate; echo two; exit 4")
     os.mkfifo(supervised.state.parent / "gate")
+    await supervised.run("1", "echo one; read x <gate; echo two; exit 4")
     await supervised.say("follow 1 a 0 ;")
     assert await supervised.until(b"\x01begin a\n") == b""
     assert await supervised.until(b"one\n") == b""
@@ -138,7 +138,7 @@ async def test_a_line_cut_off_is_no_command(supervised: Supervised) -> None:
     await supervised.say("kill 1 50 ;")
     await supervised.until(b"\x01end a 143 3 0\n")
     assert (await supervised.answer("c"))[0] == b"queued\n"
-    assert not (supervised.state / "2.run").exists()
+    assert not (supervised.state / "2.log").exists()
 
 
 async def test_what_it_never_got_it_says_so(supervised: Supervised) -> None:
@@ -168,16 +168,17 @@ async def test_output_opened_again_by_its_name_is_not_emptied(supervised: Superv
 
 
 async def test_an_end_is_not_told_before_the_log_is_written(supervised: Supervised) -> None:
-    pump = supervised.state / "1.pump"
-    wait = f"until read pump rest <{pump}; do sleep 0.01; done 2>/dev/null"
+    # The pump is the starter's only other child; pgrep is not everywhere, and neither is /proc/PID/children.
+    find = f"read -r starter rest <{supervised.state}/starter; for stat in /proc/[0-9]*/stat; do read -r line <$stat"
+    find += "; set -- ${line##*) }; [ $2 = $starter ] && [ ${line%% *} != $$ ] && pump=${line%% *}; done 2>/dev/null"
     stop = "kill -STOP $pump; echo last; (sleep 0.5; kill -CONT $pump) >/dev/null 2>&1 &"
-    await supervised.run("1", f"{wait}; sleep 5 & {stop}", "a")
+    await supervised.run("1", f"{find}; sleep 5 & {stop}", "a")
     assert await supervised.answer("a") == (b"last\n", ["0", "-", "0"])
 
 
 async def test_a_background_command_says_nothing_here(supervised: Supervised) -> None:
-    await supervised.run("b", "echo unheard; read x <gate", "-", "bg")
     os.mkfifo(supervised.state.parent / "gate")
+    await supervised.run("b", "echo unheard; read x <gate", "-", "bg")
     await supervised.run("1", f"until grep unheard {supervised.state}/b.log >&2; do sleep 0.05; done", "a")
     assert await supervised.until(b"\x01begin a\n") == b""
     assert await supervised.until(b"\x01end a ") == b"unheard\n"
