@@ -131,6 +131,19 @@ class Sshd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """It keeps its connections and takes new ones, and says nothing: as one that hangs does."""
+        assert self._process is not None
+        pids = [self._process.pid, *children_of(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def __enter__(self) -> Sshd:
         self.start()
         return self
