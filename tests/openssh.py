@@ -124,7 +124,8 @@ class Sshd:
         process, self._process = self._process, None
         if process is None:
             return
-        connections = children_of(process.pid)
+        monitors = children_of(process.pid)  # one for each connection, and below it one with the user's rights
+        connections = [*monitors, *(pid for each in monitors for pid in children_of(each))]
         process.terminate()
         process.wait()
         for pid in connections:

@@ -4,8 +4,9 @@ Each has a folder of its own below `folder`/INSTANCE on the machine (see shim/ma
 its own, with FIFOs that it holds open in both directions. So it sees nothing of a connection that breaks, and the next one
 is tied to the same FIFOs (shim/machine_attach.sh). `ref` is the node.
 
-What a job started is ended with it as far as it can be told from others: by the cookie in its environment and by the
-sessions of what has that. A daemon that has left its session and dropped its environment (`env -i setsid`) lives on.
+What a job started is ended with it as far as it can be told from others: by the cookie in its environment, by the sessions
+of what has that, and, where root logs in and may make cgroups, by the job's cgroup. Without one, a daemon that has left its
+session and dropped its environment (`env -i setsid`) lives on, and so does what became another user's (`sudo`).
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class MachineExecutor:
         self.machine = name
         self.options = options or MachineOptions()
         self.link = Link(connect, keepalive_s=self.options.keepalive_s)
+        self.ask_s = _ASK_S
         self._instance = instance
         self._pace = pace or Pace()
         self._bridges: set[Bridge] = set()
@@ -82,17 +84,18 @@ class MachineExecutor:
             await progress(f"Running on machine {self.machine} ({system}), without a container\n".encode())
             return await self.reattach(spec.node)
         except BaseException:
-            with contextlib.suppress(RondoError):
-                await self.remove(spec.node)
+            with contextlib.suppress(RondoError, TimeoutError):
+                async with asyncio.timeout(self.ask_s):
+                    await self.remove(spec.node)
             raise
 
     async def _start(self, node: str) -> str:
         """The folder and the supervisor; says what kind of machine it is."""
-        header = f"{shim.text('machine.sh')}{_NOTE_IDENTITY}"
-        supervisor = f"{header}{shim.supervisor()}# the end\n".encode()
+        names = "".join(f"{name}={word}\n" for name, word in words(instance=self._instance, node=node).items())
+        supervisor = f"{names}{shim.text('machine.sh')}{_BEFORE}{shim.supervisor()}# the end\n".encode()
         for _ in range(2):
             script = Script("machine.sh", "machine_open.sh", words=self.where(node))
-            ((word, rest),) = await ask(self.link, script, supervisor, within_s=_ASK_S)
+            ((word, rest),) = await ask(self.link, script, supervisor, within_s=self.ask_s)
             if word == "ok":
                 return rest.partition(" /")[0]
             await self.remove(node)  # of before a crash
@@ -128,7 +131,7 @@ class MachineExecutor:
         return bridge
 
     async def list(self) -> list[str]:
-        answers = await ask(self.link, Script("machine.sh", words=self.where(), text=_LIST), within_s=_ASK_S)
+        answers = await ask(self.link, Script("machine.sh", words=self.where(), text=_LIST), within_s=self.ask_s)
         return sorted(name for word, name in answers if word == "node" and _SAFE.match(name))
 
     async def remove(self, ref: str) -> None:
@@ -149,7 +152,7 @@ class MachineExecutor:
 
     async def check(self) -> str | None:
         try:
-            await ask(self.link, Script("machine.sh", words=self.where(), text=_CHECK), within_s=_ASK_S)
+            await ask(self.link, Script("machine.sh", words=self.where(), text=_CHECK), within_s=self.ask_s)
         except (Unavailable, SandboxError) as problem:
             return f"machine {self.machine}: {problem}"
         return None
@@ -243,7 +246,7 @@ class MachineSandbox(SupervisedSandbox):
         """As `LocalSandbox.usage`: the sums never shrink, though a daemon that left the tree is forgotten."""
         script = Script("machine.sh", "machine_usage.sh", words=self._executor.where(self._node))
         try:
-            ((word, rest),) = await ask(self._executor.link, script, within_s=_ASK_S)
+            ((word, rest),) = await ask(self._executor.link, script, within_s=self._executor.ask_s)
         except (Unavailable, SandboxError):
             return ()
         figures = [int(each) for each in rest.split() if each.isdigit()]
@@ -263,8 +266,12 @@ class MachineSandbox(SupervisedSandbox):
         await self._executor.remove(self.ref)
 
 
-# Before the supervisor's own text, in its own process.
-_NOTE_IDENTITY = """\
+# Before the supervisor's own text, in its own process. What the job gets is the environment, not these variables.
+_BEFORE = """\
+r_join_cgroups
+for r_group in $r_cgroups; do
+    for r_file in memory.events memory.oom_control; do [ ! -r "$r_group/$r_file" ] || r_events=$r_group/$r_file; done
+done
 r_identity "$$"
 umask_before=$(umask)
 umask 077

@@ -23,6 +23,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self.hear: Callable[[bytes], None] = self._keep_complaint
         self.complaint = b""  # the end of what it said on stderr, while nobody else hears that
         self.problem: Exception | None = None  # the connection broke, and this is why
+        self._complained_bytes = 0
         self._on_end = on_end
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._held: deque[bytes] = deque()
@@ -59,6 +60,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     def _keep_complaint(self, data: bytes) -> None:
         self.complaint = (self.complaint + data)[-_COMPLAINT_BYTES:]
+        self._complained_bytes += len(data)
+        if self._complained_bytes > MOST_HELD_BYTES:
+            self.abort()
 
     def eof_received(self) -> bool:
         self._is_at_eof = True

@@ -29,6 +29,7 @@ CONNECT_S = 10.0
 LOGIN_S = 15.0
 IDLE_S = 60.0  # then a connection without channels is closed, unless it is the only one
 CHANNEL_S = 30.0  # more than it takes to notice that the connection is dead
+_CLOSE_S = 5.0
 _FULL_S = 5.0  # a session that we have closed counts until its process has ended: so nothing is full for ever
 
 # Only this key, and nothing of the user's that runs us: no ~/.ssh, no agent, no passwords.
@@ -259,5 +260,10 @@ class Link:
     async def close(self) -> None:
         """End all connections. May be repeated."""
         self.is_closed = True
-        for line in list(self._lines):
+        lines = list(self._lines)
+        for line in lines:
             self._drop(line)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                for line in lines:
+                    await line.connection.wait_closed()

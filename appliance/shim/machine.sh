@@ -12,7 +12,7 @@ r_identity() { # PID: r_who = a word that names this process and none after it; 
     r_who=
     if [ -r /proc/self/stat ]; then
         read -r r_line <"/proc/$1/stat" || return 0
-        set -- "$1" ${r_line##*) }
+        set -- "$1" ${r_line##*') '}
         case $2 in Z | X) ;; *) r_who=$1.${21} ;; esac
     else
         case $(ps -o state= -p "$1") in '' | Z*) return 0 ;; esac
@@ -26,5 +26,17 @@ r_is_supervised() { # whether the supervisor of the folder we are in lives
     r_identity "${r_noted%%.*}"
     [ -n "$r_who" ] && [ "$r_who" = "$r_noted" ]
 }
+
+r_list_cgroups() { # r_cgroups = the job's own, where we may make some: root may. What is in them is the job's, whatever it did
+    r_cgroups=
+    for r_root in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/memory; do
+        [ ! -w "$r_root/cgroup.procs" ] || r_cgroups="$r_cgroups $r_root/rondo/$r_instance/$r_node"
+    done
+}
+
+r_join_cgroups() {
+    r_list_cgroups
+    for r_group in $r_cgroups; do [ ! -d "$r_group" ] || echo "$$" >"$r_group/cgroup.procs"; done
+} 2>/dev/null
 
 r_pause() { sleep 0.02 2>/dev/null || sleep 1; }

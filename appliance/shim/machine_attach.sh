@@ -17,7 +17,7 @@ r_lives() { # PID: whether anything of this process group lives; zombies do not
     if [ -r /proc/self/stat ]; then
         for r_stat in /proc/[0-9]*/stat; do
             read -r r_line <"$r_stat" || continue
-            set -- "$1" ${r_line##*) }
+            set -- "$1" ${r_line##*') '}
             [ "$4" != "$1" ] || case $2 in Z | X) ;; *) return 0 ;; esac
         done
         return 1

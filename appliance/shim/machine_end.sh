@@ -2,7 +2,9 @@
 #
 # A session belongs to the job when one with the word is in it, and its leader, if it lives, has the word too: nothing here
 # trusts a number that the job could have written down. What has both left the session and dropped the word is found only
-# by the cgroup of the job (r_cgroups), where there is one.
+# by the cgroups of the job (r_cgroups), where there are some.
+
+r_cgroups=
 
 r_marked() { # NAME=VALUE: pids
     if [ -r /proc/self/stat ]; then
@@ -24,7 +26,7 @@ r_sessions() { # lines "PID SESSION" of all that lives
     if [ -r /proc/self/stat ]; then
         for r_each in /proc/[0-9]*/stat; do
             read -r r_line <"$r_each" || continue
-            set -- ${r_line##*) }
+            set -- ${r_line##*') '}
             case $1 in Z | X) continue ;; esac
             r_each=${r_each#/proc/}
             echo "${r_each%/stat} $4"
@@ -38,7 +40,7 @@ r_find() { # NAME=VALUE: r_all = pids
     r_own=" $(r_marked "$1" | tr '\n' ' ')"
     set --
     [ "$r_own" = ' ' ] || set -- $(r_with_sessions)
-    for r_group in $r_cgroups; do set -- "$@" $(cat "$r_group/cgroup.procs"); done
+    for r_group in $r_cgroups; do set -- "$@" $(find "$r_group" -name cgroup.procs -exec cat {} +); done
     r_all=$*
 } 2>/dev/null
 

@@ -23,6 +23,15 @@ r_let_go() { # End the shell that waits for us beside the supervisor: "&" would 
     kill -KILL "$r_self"
 }
 
+r_make_cgroups() {
+    r_list_cgroups
+    for r_group in $r_cgroups; do
+        mkdir -p "$r_group" || mkdir -p "$r_group" || continue # the end of another job may just take the empty ones above
+        r_above=${r_group%/*} # version 2 counts what the kernel kills for memory only where each level above was asked to
+        for r_each in "${r_above%/*/*}" "${r_above%/*}" "$r_above"; do echo +memory >"$r_each/cgroup.subtree_control"; done
+    done
+} 2>/dev/null
+
 r_start() { # In a subshell
     if [ -r /proc/self/stat ]; then read -r r_self r_rest </proc/self/stat; else r_self=$(exec sh -c 'echo "$PPID"'); fi
     if [ -n "$r_detach" ] || ! command -v perl >/dev/null; then
@@ -49,6 +58,7 @@ export TMPDIR="$r_dir/tmp" RONDO_SANDBOX="$r_cookie"
 [ "$r_home" = user ] || export HOME="$r_dir/home"
 cd -- "${HOME:-/}" || r_fail "the home $HOME cannot be entered"
 r_find_setsid
+r_make_cgroups
 (r_start) >/dev/null
 cd -- "$r_dir"
 r_is_supervised || r_fail 'the supervisor cannot be started'

@@ -8,4 +8,5 @@ unset SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_ORIGINAL_COMMAND SSH_AUTH_SOCK SSH_U
 eval "$r_exports"
 export TMPDIR="$PWD/tmp" RONDO_SANDBOX="$r_cookie"
 [ "$r_home" = user ] || export HOME="$PWD/home"
+r_join_cgroups
 exec 2>&1

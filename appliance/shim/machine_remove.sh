@@ -30,10 +30,24 @@ r_remove() { # Jobs leave folders that even their owner may not enter (Go's modu
     rm -rf -- "$r_dir"
 } 2>/dev/null
 
+r_remove_cgroups() { # Those who were just killed are in them for a moment longer
+    for r_group in $r_cgroups; do
+        r_tries=100
+        while [ -d "$r_group" ] && [ "$r_tries" -gt 0 ]; do
+            find "$r_group" -depth -type d -exec rmdir {} \;
+            r_tries=$((r_tries - 1))
+            [ ! -d "$r_group" ] || r_pause
+        done
+        rmdir "${r_group%/*}" "${r_group%/*/*}" # when it was the last one
+    done
+} 2>/dev/null
+
 cd -P -- "$r_base/$r_instance" 2>/dev/null || { r_tell ok; exit 0; }
 r_dir=$PWD/$r_node
 [ -e "$r_dir" ] || [ -L "$r_dir" ] || { r_tell ok; exit 0; }
+r_list_cgroups
 r_end "RONDO_SANDBOX=$r_cookie" TERM "$r_grace"
+r_remove_cgroups
 r_unmount
 r_remove || r_fail "$r_dir cannot be removed: $(rm -rf -- "$r_dir" 2>&1 | head -n 1)"
 r_tell ok

@@ -7,7 +7,7 @@ r_add_up() {
         r_next=
         for r_each in $r_todo; do
             read -r r_line <"/proc/$r_each/stat" || continue
-            set -- ${r_line##*) }
+            set -- ${r_line##*') '}
             r_cpu=$((r_cpu + ${12} + ${13} + ${14} + ${15}))
             r_pages=$((r_pages + ${22}))
             r_count=$((r_count + 1))

@@ -399,7 +399,7 @@ r_path_again='case $PATH in *"${CIRCLE_INTERNAL_TASK_DATA%/task}/bin"*) ;; *) PA
 r_umask=$(umask)
 umask 077
 r_make_folder "$1" || { echo 'no writable folder among /tmp, /var/tmp, /dev/shm and the home' >&2; exit 1; }
-r_cgroup=''
+r_cgroup=${r_events-} # where it is not a container's: set by machine.py
 [ "$1" = - ] && r_find_cgroup
 shift
 r_find_setsid

@@ -32,17 +32,18 @@ def ssh_machine_of_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
 
 @pytest.fixture(params=[*REAL, WARM, "fake"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async for each in _world(request, tmp_path):
+    async for each in open_world(request, tmp_path):
         yield each
 
 
 @pytest.fixture(params=REAL)
 async def real_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async for each in _world(request, tmp_path):
+    async for each in open_world(request, tmp_path):
         yield each
 
 
-async def _world(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[World]:
+async def open_world(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[World]:
+    """The body of a fixture whose parameter is the kind of world."""
     kind: str = request.param
     make, image = make_factory(kind, request, folder)
     executor = make()
