@@ -253,8 +253,11 @@ class Pool:
         if member.has_answered and before.broken_since_ms is None and now_s - member.noted_s < self._rhythm.sweep:
             return
         member.has_answered, member.noted_s = True, now_s
-        await self._db.write(lambda tx: machines.mark_well(tx, before.name, now_ms))
-        if before.broken_since_ms is not None:
+        if before.broken_since_ms is None:  # as far as we know: it may have lost its third job this moment
+            await self._db.write(lambda tx: machines.mark_seen(tx, before.name, now_ms))
+        else:
+            since_ms = before.broken_since_ms
+            await self._db.write(lambda tx: machines.mark_well(tx, before.name, now_ms, since_ms))
             log.info("a machine is back", extra={"machine": before.name})
         self._bell.ring(_LOOK)
 

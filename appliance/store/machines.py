@@ -396,12 +396,23 @@ def mark_broken(tx: Tx, name: str, trouble: str, now_ms: int) -> None:
     )
 
 
-def mark_well(tx: Tx, name: str, now_ms: int) -> None:
-    """It was asked, and can take jobs. Losses go on being counted: one more, and it is out again."""
+def mark_well(tx: Tx, name: str, now_ms: int, broken_since_ms: int | None = None) -> None:
+    """It was asked, and can take jobs; with `broken_since_ms` only that trouble is over, not one that came meanwhile.
+
+    Losses go on being counted: one more, and it is out again.
+    """
+    mark_seen(tx, name, now_ms)
     tx.execute(
-        "UPDATE machines SET broken_since_ms = NULL, trouble = '', checked_at_ms = :now, seen_at_ms = :now"
-        " WHERE name = :name",
-        {"name": name, "now": now_ms},
+        "UPDATE machines SET broken_since_ms = NULL, trouble = ''"
+        " WHERE name = :name AND broken_since_ms = coalesce(:since, broken_since_ms)",
+        {"name": name, "since": broken_since_ms},
+    )
+
+
+def mark_seen(tx: Tx, name: str, now_ms: int) -> None:
+    """It was asked, and has answered."""
+    tx.execute(
+        "UPDATE machines SET checked_at_ms = :now, seen_at_ms = :now WHERE name = :name", {"name": name, "now": now_ms}
     )
 
 

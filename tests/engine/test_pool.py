@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,9 +41,9 @@ from tests.whole import until
 
 T = TypeVar("T")
 BOX = SecretBox(b"k" * 32)
-LONGEST_S = 10.0
+LONGEST_S = 20.0
 RHYTHM = Rhythm(
-    look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=0.3, sweep=0.05, linger=0.05
+    look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=3600, sweep=0.05, linger=0.05
 )
 GIB = 1 << 30
 
@@ -78,8 +79,8 @@ class Fleet:
         self.numbers = 0
         self.pool = self.new_pool()
 
-    def new_pool(self) -> Pool:
-        return Pool(db=self.db, bell=self.bell, clock=self.clock, executors=self.executors, make=self.make, rhythm=RHYTHM)
+    def new_pool(self, rhythm: Rhythm = RHYTHM) -> Pool:
+        return Pool(db=self.db, bell=self.bell, clock=self.clock, executors=self.executors, make=self.make, rhythm=rhythm)
 
     def make(self, machine: Machine) -> FakeMachine:
         executor = FakeMachine(self.places.setdefault(machine.address, {}))
@@ -291,12 +292,19 @@ async def test_a_machine_in_trouble_is_out_says_why_and_comes_back_by_itself(fle
 async def test_a_machine_that_does_not_answer_holds_up_no_other(fleet: Fleet) -> None:
     await fleet.add("m1")
     await fleet.add("m2")
+    fleet.pool = fleet.new_pool(replace(RHYTHM, longest_check=10 * LONGEST_S))
     await fleet.pool.refresh()
     fleet["m1"].hangs = True
     async with fleet.at_work():
         (job,) = await fleet.push(1)
-        async with asyncio.timeout(RHYTHM.longest_check):
-            await fleet.on(job, "m2")
+        await fleet.on(job, "m2")
+
+
+async def test_a_machine_that_does_not_answer_is_out(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    await fleet.pool.refresh()
+    fleet["m1"].hangs = True
+    async with fleet.at_work():
         await fleet.when(lambda: fleet.machine("m1"), lambda found: "not answered for 0.5 seconds" in found.trouble)
 
 
@@ -320,6 +328,8 @@ async def test_a_lost_job_begins_again_elsewhere_and_three_take_the_machine_out_
         assert (await fleet.machine("m1")).trouble.startswith("it has lost 3 jobs in a row, the last: ")
         (next_one,) = await fleet.push(1, "echo hello")
         await fleet.says(next_one, "machine m1 is out: it has lost 3 jobs in a row")
+        an_hour_ago = "UPDATE machines SET broken_since_ms = broken_since_ms - 3600000 WHERE name = 'm1'"
+        await fleet.db.write(lambda tx: tx.execute(an_hour_ago) and None)
         assert await fleet.ended(next_one) is JobStatus.SUCCESS, "after its rest it is tried again"
         assert (await fleet.machine("m1")).lost_in_a_row == 0
 

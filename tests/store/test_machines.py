@@ -176,7 +176,10 @@ def test_three_losses_in_a_row_take_a_machine_out_and_a_success_between_does_not
     out = end(is_lost=True, now_ms=9)
     assert (out.broken_since_ms, out.trouble) == (9, "it has lost 3 jobs in a row, the last: it went away")
     assert end(is_lost=True, now_ms=10).lost_in_a_row == 3, "what it loses while it is out is the same trouble"
-    machines.mark_well(tx, "mac-1", 11)
+    machines.mark_seen(tx, "mac-1", 11)
+    machines.mark_well(tx, "mac-1", 11, broken_since_ms=8)
+    assert machines.by_name(tx, "mac-1").broken_since_ms == 9, "that one answered does not undo what came meanwhile"
+    machines.mark_well(tx, "mac-1", 11, broken_since_ms=9)
     assert end(is_lost=True, now_ms=12).broken_since_ms == 12, "on probation until one ends well"
     machines.note_loss(tx, "docker", "gone", 13)
     machines.note_end(tx, "docker")
