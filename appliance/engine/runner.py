@@ -23,7 +23,7 @@ from appliance.engine.services import Services
 from appliance.engine.usage import Meter
 from appliance.engine.walk import Walk, variables
 from appliance.engine.workshop import Facts, Workshop, facts_of
-from appliance.errors import ImageError, RondoError, SandboxError, SandboxLost
+from appliance.errors import ImageError, RondoError, SandboxLost
 from appliance.executors.base import Sandbox
 from appliance.model import JobId, JobStatus, NodeStatus, StepStatus
 from appliance.steps.base import SUCCESS, Outcome
@@ -259,7 +259,7 @@ class _Runner:
         try:
             async with asyncio.timeout(patience_s):
                 await self._sandbox.close()
-        except (SandboxError, TimeoutError) as error:
+        except (RondoError, TimeoutError) as error:
             log.warning("a sandbox could not be closed", extra={"sandbox": self._sandbox.ref, "error": str(error)})
         await remote_docker.release(self._shop, self._facts)
 
@@ -283,7 +283,7 @@ class _Runner:
         if self._sandbox is None or self._walk is None or self._walk.current is None:
             return
         grace_s = self._shop.limits.grace_s
-        with contextlib.suppress(SandboxError, TimeoutError):
+        with contextlib.suppress(RondoError, TimeoutError):
             async with asyncio.timeout(grace_s + 10):
                 await self._sandbox.kill(self._walk.current, grace_s)
                 await asyncio.wait({work}, timeout=5)

@@ -141,7 +141,7 @@ class MachineExecutor:
         script = Script("machine.sh", "machine_end.sh", "machine_remove.sh", words=self.where(ref) | words(grace=grace))
         try:
             await ask(self.link, script, within_s=_REMOVE_S)
-        except SandboxError as problem:
+        except (Unavailable, SandboxError) as problem:
             raise SandboxError(f"node {ref} on machine {self.machine} cannot be removed: {problem}") from problem
 
     async def kept_layers(self) -> Sequence[str]:
