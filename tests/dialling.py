@@ -17,6 +17,7 @@ from appliance.crypto import SecretBox
 from appliance.machine_runner.identity import Identity
 from appliance.store import machines
 from appliance.store.database import Tx
+from tests.sshd.world import World, until, world
 
 ROOT = Path(__file__).parent.parent
 BOX = SecretBox(b"k" * 32)
@@ -89,6 +90,20 @@ async def dialler(folder: Path, port: int, environment: Mapping[str, str] | None
         yield found
     finally:
         await found.kill()
+
+
+@asynccontextmanager
+async def dialled_in(folder: Path) -> AsyncIterator[tuple[World, Dialler]]:
+    """A door, and machine `mac` that has dialled in."""
+    async with world(folder) as here, dialler(folder / "box", here.port) as box:
+        await here.db.write(lambda tx: enrol(tx, "mac", box.public_key))
+        await box.start()
+        await welcome(here)
+        yield here, box
+
+
+async def welcome(here: World) -> None:
+    await until(lambda: here.runners.trouble("mac") is None)
 
 
 class Relay:

@@ -31,7 +31,6 @@ _CONNECT_S = 20.0
 _WELCOME_S = 30.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0  # below the patience that an appliance has with a machine
-_LASTED_S = 60.0  # who was connected for so long begins anew with short pauses
 
 
 class Unwelcome(RondoError):
@@ -58,6 +57,7 @@ class Runner:
         self._deadline = asyncio.timeout(None)
         self._door: asyncssh.SSHClientProcess[bytes] | None = None  # the session beside the jobs
         self._running = 0  # jobs here, as the appliance said last
+        self._pause_s = _FIRST_PAUSE_S
         self._last_trouble = ""
 
     async def run(self) -> int:
@@ -90,20 +90,16 @@ class Runner:
             self._say_hello(self._door)
 
     async def _dial_until_we_leave(self) -> None:
-        loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_S
         while not (self._is_leaving and not self._running):
-            began_s = loop.time()
             try:
                 await self._serve()
             except (OSError, asyncssh.Error, RondoError) as error:  # a TimeoutError is an OSError
                 self._complain(error)
-            if loop.time() - began_s > _LASTED_S:
-                pause_s = _FIRST_PAUSE_S
-            if not (self._is_leaving and not self._running):
-                await self._rest(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await self._rest(self._pause_s * random.uniform(0.5, 1.0))
+                self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     async def _rest(self, longest_s: float) -> None:
+        """Until it is time, or we are told to leave."""
         self._woken.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
@@ -193,7 +189,7 @@ class Runner:
             door.stdin.write(facts.hello(self._options.name, is_leaving=self._is_leaving).line())
 
     def _welcome(self, word: words.Word) -> None:
-        self._last_trouble = ""
+        self._pause_s, self._last_trouble = _FIRST_PAUSE_S, ""
         text = f"connected to {self._options.server} as machine {word.machine}"
         log.info("%s; %s here now", text, _jobs(word.running))
         self._options.tell(f"STATUS={text}")

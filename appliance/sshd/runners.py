@@ -186,8 +186,7 @@ def _greet(tx: Tx, public_key: str, hello: Hello) -> str:
     if machine is None:
         raise Refused("this is not a machine's key any more")
     facts = {"os": hello.os, "arch": hello.arch, "cpus": hello.cpus, "memory_bytes": hello.memory_bytes}
-    known = {**machine.measured, "runner": {"name": hello.name, "version": hello.version}}
-    machines.measured(tx, machine.name, {**known, **{name: value for name, value in facts.items() if value}})
+    machines.measured(tx, machine.name, {**machine.measured, **{name: value for name, value in facts.items() if value}})
     return machine.name
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from appliance.executors.docker import DockerExecutor
 from appliance.executors.fake import FakeExecutor
 from appliance.executors.local import LocalExecutor
 from appliance.executors.machine import MachineExecutor
-from tests.contracts.worlds import REAL, WARM, World, kept_warm, make_factory
+from tests.contracts.worlds import REAL, WARM, World, dialled_in_executor, kept_warm, make_factory
+from tests.dialling import dialled_in
 from tests.openssh import Machine, machine, machine_of_plain_user
 
 _keeps_the_types: tuple[type[Executor], ...] = (DockerExecutor, LocalExecutor, MachineExecutor, FakeExecutor)
@@ -45,7 +47,18 @@ async def real_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 async def open_world(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[World]:
     """The body of a fixture whose parameter is the kind of world."""
     kind: str = request.param
-    make, image = make_factory(kind, request, folder)
+    make: Callable[[], Executor]
+    async with AsyncExitStack() as stack:
+        if kind == "dial-in":
+            here, _ = await stack.enter_async_context(dialled_in(folder))
+            make, image = (lambda: dialled_in_executor(here.runners, folder)), None
+        else:
+            make, image = make_factory(kind, request, folder)
+        async for each in _made(kind, make, image):
+            yield each
+
+
+async def _made(kind: str, make: Callable[[], Executor], image: str | None) -> AsyncIterator[World]:
     executor = make()
     world = World(kind, executor, make, image)
     if kind == "docker-warm":

@@ -19,6 +19,7 @@ from appliance.executors.local import LocalExecutor
 from appliance.executors.machine import MachineExecutor, MachineOptions
 from appliance.executors.machine_link import over_ssh
 from appliance.executors.supervised import Pace
+from appliance.sshd.runners import Runners
 from tests.engine_fixture import BUSYBOX, DEBIAN, Engine
 from tests.openssh import Machine
 
@@ -48,6 +49,7 @@ REAL = [
     "local",
     "machine",
     pytest.param("machine-user", marks=pytest.mark.slow),
+    pytest.param("dial-in", marks=pytest.mark.slow),
 ]
 WARM = pytest.param("docker-warm", marks=pytest.mark.docker)
 
@@ -70,6 +72,11 @@ def make_factory(kind: str, request: pytest.FixtureRequest, folder: Path) -> tup
 
 def machine_executor(there: Machine, instance: str, options: MachineOptions) -> MachineExecutor:
     return MachineExecutor(instance, "here", over_ssh(there.address()), options=options, pace=QUICK)
+
+
+def dialled_in_executor(runners: Runners, folder: Path, instance: str = INSTANCE) -> MachineExecutor:
+    options = MachineOptions(folder=str(folder / "jobs"), end_grace_s=1.0)
+    return MachineExecutor(instance, "mac", runners.connect("mac"), options=options, pace=QUICK)
 
 
 @asynccontextmanager
