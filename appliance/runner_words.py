@@ -27,22 +27,16 @@ SHARED: dict[str, Any] = {  # options of all these connections
 }
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_WORD = re.compile(r"[a-z0-9_]{1,20}")
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,40}")
-_MOST_CPUS = 1 << 14
-_MOST_MEMORY = 1 << 50
+_MOST_RUNNING = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """What a machine says of itself. `name` is what its owner calls it; who it is, its key says."""
+    """What a runner says of itself. `name` is what its owner calls the machine; who it is, its key says."""
 
     version: str
     name: str
-    os: str
-    arch: str
-    cpus: int
-    memory_bytes: int
     is_leaving: bool = False  # it takes no new jobs, and goes when the last one has ended
 
     def line(self) -> bytes:
@@ -67,10 +61,6 @@ def read_hello(line: bytes) -> Hello:
     return Hello(
         version=_text(found, "version", _VERSION),
         name=_text(found, "name", NAME),
-        os=_text(found, "os", _WORD),
-        arch=_text(found, "arch", _WORD),
-        cpus=_number(found, "cpus", _MOST_CPUS),
-        memory_bytes=_number(found, "memory_bytes", _MOST_MEMORY),
         is_leaving=found.get("is_leaving") is True,
     )
 
@@ -83,7 +73,7 @@ def read_word(line: bytes) -> Word:
         raise BadRequest("refused is no text")
     if refused:
         return Word(refused="".join(character if character.isprintable() else "�" for character in refused))
-    return Word(machine=_text(found, "machine", NAME), running=_number(found, "running", 1 << 20))
+    return Word(machine=_text(found, "machine", NAME), running=_number(found, "running", _MOST_RUNNING))
 
 
 def _line(fields: Mapping[str, object]) -> bytes:

@@ -42,13 +42,12 @@ def _run(args: argparse.Namespace) -> int:
     import asyncio
     import logging
 
-    from appliance.machine_runner.facts import usual_name
     from appliance.machine_runner.identity import Identity, read_public_key, usual_folder
     from appliance.machine_runner.runner import Options, Runner
     from appliance.runner_words import NAME
     from appliance.service import notify, start_logging
 
-    name = args.name or usual_name()
+    name = args.name or _usual_name()
     if not NAME.fullmatch(name):
         raise BadRequest(
             f"--name: {name!r} is no name for a machine: up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
@@ -65,6 +64,13 @@ def _run(args: argparse.Namespace) -> int:
 
     with identity.locked():
         return asyncio.run(run())
+
+
+def _usual_name() -> str:
+    """The host's name, in the form of a machine's."""
+    import socket
+
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname().partition(".")[0]).strip("-")[:64] or "machine"
 
 
 def _server(text: str) -> Server:

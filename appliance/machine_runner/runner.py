@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from appliance import __version__
 from appliance import runner_words as words
 from appliance.errors import BadRequest, RondoError
-from appliance.machine_runner import facts
 from appliance.machine_runner.commands import Children, Host
 from appliance.machine_runner.identity import Identity, Server, public_text
 
@@ -185,8 +185,9 @@ class Runner:
         raise ConnectionError("it has hung up")
 
     def _say_hello(self, door: asyncssh.SSHClientProcess[bytes]) -> None:
+        hello = words.Hello(version=__version__, name=self._options.name, is_leaving=self._is_leaving)
         with contextlib.suppress(OSError, asyncssh.Error):
-            door.stdin.write(facts.hello(self._options.name, is_leaving=self._is_leaving).line())
+            door.stdin.write(hello.line())
 
     def _welcome(self, word: words.Word) -> None:
         self._pause_s, self._last_trouble = _FIRST_PAUSE_S, ""

@@ -1,8 +1,7 @@
 """Machines that dial in: who is connected, and the way back to them.
 
 A runner is a client of our door, with a machine's key. Through the forwarding that it asked for we open SSH connections
-in which it is the server, and we log in with our host key: to those who run jobs it is a machine like any other. What it
-says of itself is hearsay: it is noted as that, and decides nothing but for that machine.
+in which it is the server, and we log in with our host key: to those who run jobs it is a machine like any other.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import asyncssh
 from appliance import runner_words as words
 from appliance.bell import Bell
 from appliance.errors import BadRequest, Refused, Unavailable
-from appliance.runner_words import Hello, Word
+from appliance.runner_words import Word
 from appliance.sshd.session import Gone, Session, send
 from appliance.store import machines
 from appliance.store.database import Database, Tx
@@ -76,7 +75,7 @@ class Runners:
         one = self._connected.get(name)
         if one is None:
             return f"machine {name} is not connected; is `rondo runner` at work there?"
-        return f"the runner of machine {name} was told to stop: it takes no new jobs" if one.is_leaving else None
+        return f"machine {name} is leaving: its runner was told to stop" if one.is_leaving else None
 
     async def _dial(self, one: _Connected) -> asyncssh.SSHClientConnection:
         assert self.host_key is not None
@@ -100,11 +99,15 @@ class Runners:
         try:
             async with asyncio.timeout(_HELLO_S):
                 hello = words.read_hello(await lines.next())
-            name = await self._db.write(lambda tx: _greet(tx, public_key, hello))
+            machine = await self._db.read(lambda tx: machines.by_runner_key(tx, public_key))
+            if machine is None:
+                raise Refused("this is not a machine's key any more")
+            name = machine.name
             one = _Connected(name=name, public_key=public_key, connection=connection, address=address)
             one.is_leaving = hello.is_leaving
             await self._seat(one)
-            log.info("a machine has dialled in", extra={"machine": name, "address": address, "version": hello.version})
+            facts = {"machine": name, "address": address, "calls itself": hello.name, "version": hello.version}
+            log.info("a machine has dialled in", extra=facts)
             try:
                 self._bell.ring(BELL)
                 await self._attend(session, lines, one)
@@ -178,16 +181,6 @@ class _Lines:
             self._held += data
         line, _, self._held = self._held.partition(b"\n")
         return line
-
-
-def _greet(tx: Tx, public_key: str, hello: Hello) -> str:
-    """Note what it said of itself; the name of the machine, which its key says. Raises Refused."""
-    machine = machines.by_runner_key(tx, public_key)
-    if machine is None:
-        raise Refused("this is not a machine's key any more")
-    facts = {"os": hello.os, "arch": hello.arch, "cpus": hello.cpus, "memory_bytes": hello.memory_bytes}
-    machines.measured(tx, machine.name, {**machine.measured, **{name: value for name, value in facts.items() if value}})
-    return machine.name
 
 
 def _word(tx: Tx, name: str, public_key: str) -> Word | None:

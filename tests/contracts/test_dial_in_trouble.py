@@ -11,9 +11,10 @@ import pytest
 
 from appliance.executors.base import Command, Exit, Sandbox, SandboxSpec
 from tests.contracts.reader import steps
+from tests.contracts.tcp_proxy import proxy_to
 from tests.contracts.test_reader_deaths import expected
 from tests.contracts.worlds import dialled_in_executor, finish, quiet
-from tests.dialling import Relay, dialled_in, welcome
+from tests.dialling import dialled_in, welcome
 
 CUTS, KILLS = 20, 10  # 50 and 25 are run by hand
 
@@ -33,7 +34,9 @@ async def runs_whole(sandbox: Sandbox, disturb: Callable[[], Awaitable[None]], t
         disturbing = group.create_task(disturb_on())
         while not disturbing.done() or len(results) < len(steps()):
             output = b""
-            async for event in sandbox.run(Command(id=f"{len(results)}", script=steps()[len(results) % len(steps())].script)):
+            async for event in sandbox.run(
+                Command(id=f"{len(results)}", script=steps()[len(results) % len(steps())].script)
+            ):
                 news.set()
                 if isinstance(event, bytes):
                     output += event
@@ -53,16 +56,16 @@ async def runs_whole(sandbox: Sandbox, disturb: Callable[[], Awaitable[None]], t
 @pytest.mark.parametrize(("how", "times"), [("connection cut", CUTS), ("runner killed", KILLS)])
 async def test_no_byte_is_lost_or_doubled(tmp_path: Path, how: str, times: int) -> None:
     chance = random.Random(7)
-    async with dialled_in(tmp_path) as (here, box), Relay(here.port) as relay:
+    async with dialled_in(tmp_path) as (here, box), proxy_to(here.port) as proxy:
         await box.kill()
-        box.port = relay.port
+        box.port = proxy.port
         await box.start()
         await welcome(here)
 
         async def disturb() -> None:
             await asyncio.sleep(chance.uniform(0.0, 0.15))
             if how == "connection cut":
-                relay.cut()
+                proxy.cut()
             else:
                 await box.kill()
                 await box.start()

@@ -18,7 +18,8 @@ from appliance.machine_runner.identity import public_text
 from appliance.model import NodeStatus
 from appliance.store import jobs, machines
 from appliance.store.database import Tx
-from tests.dialling import Dialler, Relay, dialled_in, dialler, enrol, welcome
+from tests.contracts.tcp_proxy import proxy_to
+from tests.dialling import Dialler, dialled_in, dialler, enrol, welcome
 from tests.sshd.jobs import add_job
 from tests.sshd.world import World, until, world
 
@@ -48,8 +49,6 @@ async def test_an_unknown_machine_says_how_to_enrol_it_and_comes_in_when_it_is(t
         await welcome(here)
         assert box.said.count(command) == 1, "once, not at every attempt"
         assert (tmp_path / "box/runner/key").stat().st_mode & 0o777 == 0o600
-        mac = await here.db.read(lambda tx: machines.by_name(tx, "mac"))
-        assert mac.os == "linux" and mac.cpus == len(os.sched_getaffinity(0)) and mac.memory_bytes > 1 << 27
 
 
 async def test_commands_run_with_pipes(tmp_path: Path) -> None:
@@ -91,6 +90,7 @@ async def test_signals_reach_all_of_a_command(tmp_path: Path) -> None:
             assert (await process.wait()).exit_signal == ("TERM", False, "", "en-US")
 
 
+@pytest.mark.slow
 async def test_what_is_slow_to_read_or_write_slows_the_other_end(tmp_path: Path) -> None:
     """The runner holds nothing that the other end does not take."""
     size = 200_000_000
@@ -132,6 +132,7 @@ async def test_a_lost_connection_ends_what_minds_it_and_nothing_that_is_detached
             os.kill(attached, signal.SIGKILL)
 
 
+@pytest.mark.slow
 async def test_the_runner_comes_back_to_a_door_that_was_away(tmp_path: Path) -> None:
     async with dialled_in(tmp_path) as (here, box):
         port = here.port
@@ -145,6 +146,7 @@ async def test_the_runner_comes_back_to_a_door_that_was_away(tmp_path: Path) -> 
                 assert (await machine.run("echo again")).stdout == "again\n"
 
 
+@pytest.mark.slow
 async def test_a_frozen_runner_is_noticed_and_another_one_takes_its_place(tmp_path: Path) -> None:
     """Half-open: the former connection is there as far as TCP knows."""
     async with dialled_in(tmp_path) as (here, box), dialler(tmp_path / "other", here.port) as other:
@@ -163,12 +165,12 @@ async def test_a_frozen_runner_is_noticed_and_another_one_takes_its_place(tmp_pa
 
 @pytest.mark.slow
 async def test_silence_is_noticed_within_15_s_at_both_ends(tmp_path: Path) -> None:
-    async with dialled_in(tmp_path) as (here, box), Relay(here.port) as relay:
+    async with dialled_in(tmp_path) as (here, box), proxy_to(here.port) as proxy:
         await box.kill()
-        box.port = relay.port
+        box.port = proxy.port
         await box.start()
         await welcome(here)
-        relay.freeze()
+        proxy.freeze()
         began_s = time.monotonic()
         await until(lambda: here.runners.trouble("mac") is not None and "trying again" in box.said)
         assert 4 < time.monotonic() - began_s < 16
@@ -186,12 +188,13 @@ async def test_a_key_that_is_taken_away_ends_its_connection(tmp_path: Path) -> N
         await until(lambda: here.runners.trouble("second") is None)
 
 
+@pytest.mark.slow
 async def test_term_waits_for_jobs_and_takes_no_new_ones(tmp_path: Path) -> None:
     async with dialled_in(tmp_path) as (here, box):
         end = await run_node(here)
         await until(lambda: "1 job here now" in box.said)
         box.signal(signal.SIGTERM)
-        await until(lambda: "was told to stop" in (here.runners.trouble("mac") or ""))
+        await until(lambda: "is leaving" in (here.runners.trouble("mac") or ""))
         async with await here.runners.connect("mac")() as machine:
             assert (await machine.run("echo on")).stdout == "on\n", "its jobs still need it"
         await end()
