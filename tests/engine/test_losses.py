@@ -98,11 +98,15 @@ class World:
         ]
 
     async def begun(self, executor: str, sandbox: str, command: str) -> None:
-        """Wait until a command has begun to sleep."""
+        """Wait until a command has begun to sleep, and its step's row says that it runs."""
+        index, position = int(sandbox.split(".")[1]), int(command.removeprefix("step"))
 
         async def look() -> bool | None:
             node = self.executors[executor].nodes.get(sandbox)
-            return (node is not None and command in node.commands) or None
+            if node is None or command not in node.commands:
+                return None
+            statuses = {where: status for where, status, _ in await self.steps(index)}
+            return statuses.get(position) == "running" or None
 
         await until(look, 10)
 

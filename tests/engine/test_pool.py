@@ -18,7 +18,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs
 from appliance.clock import SystemClock
 from appliance.crypto import SecretBox
-from appliance.engine import moves
+from appliance.engine import checks, moves
 from appliance.engine.commands import LiveNodes
 from appliance.engine.fit import Bounds
 from appliance.engine.fit import Machine as Room
@@ -55,8 +55,10 @@ class FakeMachine(FakeExecutor):
         super().__init__(nodes)
         self.is_closed = False
         self.hangs = False
+        self.asked = 0
 
     async def check(self) -> str | None:
+        self.asked += 1
         if self.hangs:
             await asyncio.Event().wait()
         return await super().check()
@@ -146,8 +148,14 @@ class Fleet:
             check_disk=lambda: None,
         )
 
-    async def push(self, count: int, script: str = "sleep", resource_class: str | None = None) -> list[jobs.Job]:
-        """A pipeline of so many jobs for machines."""
+    async def push(
+        self,
+        count: int,
+        script: str = "sleep",
+        resource_class: str | None = None,
+        executor: plans.Executor | None = None,
+    ) -> list[jobs.Job]:
+        """A pipeline of so many jobs, for machines unless `executor` says otherwise."""
         self.numbers += 1
         number = self.numbers
 
@@ -163,7 +171,7 @@ class Fleet:
             made = tuple(
                 plans.Job(
                     name=f"job{index}",
-                    executor=plans.Machine(),
+                    executor=executor or plans.Machine(),
                     resource_class=resource_class,
                     steps=(plans.Run(command=script, name="run"),),
                 )
@@ -308,6 +316,19 @@ async def test_a_machine_that_does_not_answer_is_out(fleet: Fleet) -> None:
         await fleet.when(lambda: fleet.machine("m1"), lambda found: "not answered for 0.5 seconds" in found.trouble)
 
 
+async def test_an_engine_of_this_host_that_hangs_holds_up_no_machine(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    fleet.executors["docker"] = hanging = FakeMachine({})
+    hanging.hangs = True
+    async with fleet.at_work():
+        (stuck,) = await fleet.push(1, executor=plans.Docker(images=(plans.DockerImage(image="x"),)))
+        await fleet.says(stuck, "waits: the docker executor is being asked whether it can run jobs")
+        (job,) = await fleet.push(1)
+        async with asyncio.timeout(checks.LONGEST_S):
+            await fleet.on(job, "m1")
+        assert (await fleet.node(stuck)).executor == ""
+
+
 async def test_a_lost_job_begins_again_elsewhere_and_three_take_the_machine_out_for_a_rest(fleet: Fleet) -> None:
     await fleet.add("m1")
     async with fleet.at_work():
@@ -328,6 +349,9 @@ async def test_a_lost_job_begins_again_elsewhere_and_three_take_the_machine_out_
         assert (await fleet.machine("m1")).trouble.startswith("it has lost 3 jobs in a row, the last: ")
         (next_one,) = await fleet.push(1, "echo hello")
         await fleet.says(next_one, "machine m1 is out: it has lost 3 jobs in a row")
+        asked, of_another = fleet["m1"].asked, fleet["m2"].asked
+        await fleet.when(lambda: asyncio.sleep(0, fleet["m2"].asked), lambda now: now > of_another + 5)
+        assert fleet["m1"].asked == asked and (await fleet.node(next_one)).executor == "", "it rests"
         an_hour_ago = "UPDATE machines SET broken_since_ms = broken_since_ms - 3600000 WHERE name = 'm1'"
         await fleet.db.write(lambda tx: tx.execute(an_hour_ago) and None)
         assert await fleet.ended(next_one) is JobStatus.SUCCESS, "after its rest it is tried again"
