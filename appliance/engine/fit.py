@@ -99,8 +99,10 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
         taken[one.project_id].append(one)
     decision = Decision()
     reserved: dict[str, _Reservation] = {}
+    full: dict[tuple[tuple[str, ...], float, int], str] = {}  # what no machine has a place for; rooms only get fuller
     for wish in _in_turn(wishes, taken, bounds, now_ms):
-        why = _why_over_bounds(wish, taken, bounds)
+        size = (wish.machines, wish.cpus, wish.memory_bytes)
+        why = _why_over_bounds(wish, taken, bounds) or full.get(size)
         if why is None:
             room = _best(wish, rooms, reserved, bounds, now_ms)
             if room is not None:
@@ -112,6 +114,8 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
             why, ahead = _explain(wish, rooms, now_ms)
             if ahead is not None:
                 reserved.setdefault(ahead.machine, ahead)
+            if not any(rooms[name].has_place(wish) for name in wish.machines):
+                full[size] = why
         decision.waits.append((wish, f"waits: {why}"))
     return decision
 
