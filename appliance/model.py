@@ -293,6 +293,10 @@ class User:
     sees_all_projects: bool
     is_reader: bool = False  # for one request that only reads: sees what is of projects that are open to everybody too
 
+    @property
+    def sees_everything(self) -> bool:
+        return self.is_admin or self.sees_all_projects
+
 
 STRANGER = User(id=UserId("stranger"), name="", is_admin=False, sees_all_projects=False, is_reader=True)
 """Nobody who is known, where strangers may read."""

@@ -149,10 +149,9 @@ async def _changed(request: web.Request, changed: Change | None) -> web.Response
 
 def _check_place(tx: Tx, org_id: str, project_id: ProjectId | None) -> None:
     """Raises NotFound unless there is a project of this organization, and this very one."""
-    of_org = [project.id for project in projects.all_of(tx) if organization_id(project.org) == org_id]
-    if not of_org:
+    if not any(organization_id(org) == org_id for org in projects.organizations(tx)):
         raise NotFound("Organization not found.")
-    if project_id is not None and project_id not in of_org:
+    if project_id is not None and organization_id(projects.by_id(tx, project_id).org) != org_id:
         raise NotFound("Project not found.")
 
 

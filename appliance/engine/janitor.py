@@ -70,8 +70,8 @@ class Janitor:
         await self._sweep_caches(now_ms)
         await self._forget(Blobs.LAYERS, lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS, _AT_ONCE))
         await self._forget(Blobs.ARTIFACTS, lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS, _AT_ONCE))
-        over = await self._db.read(lambda tx: artifacts.over(tx, self._artifact_quota))
-        await self._forget_these(Blobs.ARTIFACTS, artifacts.forget, over)
+        quota = self._artifact_quota
+        await self._forget_over(Blobs.ARTIFACTS, lambda tx: artifacts.over(tx, quota, _AT_ONCE), artifacts.forget)
         await self._db.write(lambda tx: results.forget_older(tx, now_ms - _RESULTS_LAST_MS))
         await self._db.write(lambda tx: coverage.forget_files_older(tx, now_ms - _RESULTS_LAST_MS))
         if self._retention is not None:
@@ -89,8 +89,8 @@ class Janitor:
         """
         gone = await self._db.write(lambda tx: caches.forget_expired(tx, now_ms))
         self._drop(Blobs.CACHES, gone)
-        over = await self._db.read(lambda tx: caches.over(tx, self._cache_quota))
-        gone += await self._forget_these(Blobs.CACHES, caches.forget, over)
+        quota = self._cache_quota
+        gone += await self._forget_over(Blobs.CACHES, lambda tx: caches.over(tx, quota, _AT_ONCE), caches.forget)
         while self._free() < self._disk_floor:
             more = await self._db.write(caches.forget_least_used)
             if not more:
@@ -110,11 +110,16 @@ class Janitor:
             if len(gone) < _AT_ONCE:
                 return
 
-    async def _forget_these(self, kind: str, forget: Callable[[Tx, Sequence[str]], list[str]], ids: list[str]) -> list[str]:
-        """Those that were still there."""
+    async def _forget_over(
+        self, kind: str, over: Callable[[Tx], list[str]], forget: Callable[[Tx, Sequence[str]], list[str]]
+    ) -> list[str]:
+        """Forget what is over a quota until nothing is; those that were still there."""
         gone: list[str] = []
-        for at in range(0, len(ids), _AT_ONCE):
-            some = await self._db.write(lambda tx: forget(tx, ids[at : at + _AT_ONCE]))  # noqa: B023 - awaited at once
+        for _ in range(_ROUNDS):
+            ids = await self._db.read(over)
+            if not ids:
+                break
+            some = await self._db.write(lambda tx: forget(tx, ids))  # noqa: B023 - awaited at once
             self._drop(kind, some)
             gone += some
         return gone

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from appliance.blobs import Blobs
 from appliance.model import JobId
-from appliance.store import retention
+from appliance.store import retention, room
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Retention:
             if not old:
                 break
             gone += await self._let_go(old, now_ms)
-        left = await self._db.read(retention.all_log_bytes) if terms.log_bytes else 0
+        left = await self._db.read(room.of_logs) if terms.log_bytes else 0
         for _ in range(_ROUNDS):
             if left <= terms.log_bytes:
                 break

@@ -34,7 +34,7 @@ def may_have_secrets(pipeline: Pipeline, flags: ProjectFlags) -> bool:
 
 def check_sees_contexts(user: User) -> None:
     """Raises NotFound for who may enter only some projects: contexts are for all of them."""
-    if not (user.is_admin or user.sees_all_projects):
+    if not user.sees_everything:
         raise NotFound("Context not found.")
 
 

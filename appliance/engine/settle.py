@@ -41,7 +41,7 @@ class Changed:
     def topics(self) -> list[str]:
         """The bell's topics for these changes."""
         return [
-            *([f"project:{self.project}"] if self.project else []),
+            *(["projects", f"project:{self.project}"] if self.project else []),
             *([f"pipeline:{self.pipeline}"] if self.pipeline else []),
             *(f"workflow:{workflow}" for workflow in sorted(self.workflows)),
             *(f"job:{job}" for job in sorted(self.jobs)),

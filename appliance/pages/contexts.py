@@ -71,17 +71,16 @@ async def _page(request: web.Request, wanted: str, problem: str = "", status: in
             "variables": contexts.variables_of(tx, context.id),
             "restrictions": found,
             "may_change": user.is_admin or not found,
-            "choices": _choices(projects.all_of(tx), people.everybody(tx)) if user.is_admin else [],
+            "choices": _choices(people.everybody(tx)) if user.is_admin else [],
         }
 
     found = await parts_of(request).db.read(read)
     return await page(request, "context.html", {**found, "path": context_path(wanted), "problem": problem}, status)
 
 
-def _choices(of_projects: list[Project], of_users: list[User]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What a context can be restricted to: groups of (value, name)."""
+def _choices(of_users: list[User]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """For whom a context can be kept: groups of (value, name)."""
     return [
-        ("Projects", [(f"{Type.PROJECT} {one.id}", one.name) for one in of_projects]),
         ("Groups", [(f"{Type.GROUP} {value}", name) for value, name in GROUPS.items()]),
         ("People", [(f"{Type.GROUP} {one.id}", one.name) for one in of_users]),
     ]
@@ -112,7 +111,7 @@ async def remove_variable(request: web.Request) -> web.Response:
 
 
 async def restrict(request: web.Request) -> web.Response:
-    """`to` is a choice of the page, TYPE VALUE; else there is an expression."""
+    """`to` is a choice of the page, TYPE VALUE; else there is the name of a project, or an expression."""
     parts, user, form = parts_of(request), user_of(request), await form_of(request)
     kind, _, value = form.get("to", "").partition(" ")
     if "expression" in form:
@@ -120,9 +119,21 @@ async def restrict(request: web.Request) -> web.Response:
     now_ms = parts.clock.now_ms()
 
     def change(tx: Tx) -> None:
-        add_restriction(tx, restricted_context(tx, user, request.match_info["context"]), user, kind, value, now_ms)
+        context = restricted_context(tx, user, request.match_info["context"])
+        if "project" in form:
+            add_restriction(tx, context, user, Type.PROJECT, _project(tx, form["project"].strip()).id, now_ms)
+        else:
+            add_restriction(tx, context, user, kind, value, now_ms)
 
     return await _tried(request, change)
+
+
+def _project(tx: Tx, name: str) -> Project:
+    """Raises BadRequest."""
+    try:
+        return projects.find(tx, name)
+    except NotFound:
+        raise BadRequest(f"There is no project {name}: it is named like acme/app.") from None
 
 
 async def lift(request: web.Request) -> web.Response:

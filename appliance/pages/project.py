@@ -16,20 +16,33 @@ from appliance.store import overview, projects
 from appliance.store.database import Tx
 
 _RECENT = 5
+_ROWS = 50
 
 
 async def index(request: web.Request) -> web.Response:
     parts, user = parts_of(request), user_of(request)
+    wanted, after = request.query.get("q", "").strip(), request.query.get("after", "")
 
     def read(tx: Tx) -> list[tuple[Project, Row | None]]:
-        found: list[tuple[Project, Row | None]] = []
-        for project in projects.all_of(tx, user):
-            newest = overview.lines(tx, [project.id], limit=1)
-            chips = overview.chips(tx, [line.id for line in newest])
-            found.append((project, Row(newest[0], project, chips[newest[0].id]) if newest else None))
-        return found
+        found = projects.page(tx, user, wanted, after, _ROWS + 1)
+        newest = {project.id: overview.lines(tx, [project.id], limit=1) for project in found}
+        chips = overview.chips(tx, [line.id for lines in newest.values() for line in lines])
+        return [
+            (project, next((Row(line, project, chips[line.id]) for line in newest[project.id]), None)) for project in found
+        ]
 
-    return await page(request, "projects.html", {"found": await parts.db.read(read), "project_path": project_path})
+    found = await parts.db.read(read)
+    return await page(
+        request,
+        "projects.html",
+        {
+            "found": found[:_ROWS],
+            "wanted": wanted,
+            "after": after,
+            "next_page": found[_ROWS - 1][0].name if len(found) > _ROWS else None,
+            "project_path": project_path,
+        },
+    )
 
 
 async def show(request: web.Request) -> web.Response:

@@ -53,8 +53,8 @@ class Pushes:
 
     async def reconcile_all(self) -> int:
         """At boot, before the door opens: accept the pushes that a killed appliance left. The number of triggers."""
-        everything = await self._db.read(lambda tx: projects.all_of(tx))
-        counts = [await self.reconcile(project) for project in everything if project.vcs is Vcs.HOSTED]
+        hosted = await self._db.read(lambda tx: projects.of_vcs(tx, Vcs.HOSTED))
+        counts = [await self.reconcile(project) for project in hosted]
         return sum(counts)
 
     async def reconcile(self, project: Project) -> int:

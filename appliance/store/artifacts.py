@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from appliance.errors import NotFound
 from appliance.model import JobId
+from appliance.store import room
 from appliance.store.database import Tx
 
 
@@ -176,25 +177,22 @@ def forget_older(tx: Tx, before_ms: int, limit: int) -> list[str]:
     return [row["id"] for row in rows]
 
 
-def over(tx: Tx, quota_bytes: int) -> list[str]:
-    """Of each project the oldest artifacts over its quota, none of a job that still runs.
-
-    This looks at every row there is: for a reader, so that nobody waits for it. `forget` them then.
-    """
-    rows = tx.execute(
-        "SELECT project_id FROM artifacts WHERE project_id IS NOT NULL GROUP BY project_id HAVING sum(size_bytes) > :quota",
-        {"quota": quota_bytes},
-    ).fetchall()
+def over(tx: Tx, quota_bytes: int, limit: int) -> list[str]:
+    """Of each project the oldest artifacts over its quota, none of a job that still runs; at most `limit`."""
     found: list[str] = []
-    for row in rows:
-        found += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes})]
+    for project_id, too_much in room.over(tx, "artifacts", quota_bytes):
+        if len(found) == limit:
+            break
+        rows = tx.execute(_OLDEST, {"project": project_id})
+        found += room.first_to_go(
+            ((row["id"], row["size_bytes"], row["has_ended"]) for row in rows), too_much, limit - len(found)
+        )
     return found
 
 
-_OVER = (
-    "SELECT id FROM (SELECT id, job_id, sum(size_bytes) OVER (ORDER BY created_at_ms DESC, id) AS total"
-    " FROM artifacts WHERE project_id = :project) AS each WHERE total > :quota"
-    " AND (SELECT stopped_at_ms FROM jobs WHERE jobs.id = each.job_id) IS NOT NULL"
+_OLDEST = (
+    "SELECT id, size_bytes, (SELECT stopped_at_ms FROM jobs WHERE jobs.id = artifacts.job_id) IS NOT NULL AS has_ended"
+    " FROM artifacts WHERE project_id = :project ORDER BY created_at_ms"
 )
 
 

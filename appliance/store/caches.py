@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from appliance.model import ProjectId
+from appliance.store import room
 from appliance.store.database import Tx
 
 
@@ -125,24 +126,18 @@ def forget_expired(tx: Tx, now_ms: int) -> list[str]:
     return [row["id"] for row in rows]
 
 
-def over(tx: Tx, quota_bytes: int) -> list[str]:
-    """Of each project the least recently used caches over its quota.
-
-    This looks at every row there is: for a reader, so that nobody waits for it. `forget` them then.
-    """
-    rows = tx.execute(
-        "SELECT project_id FROM caches GROUP BY project_id HAVING sum(size_bytes) > :quota", {"quota": quota_bytes}
-    ).fetchall()
+def over(tx: Tx, quota_bytes: int, limit: int) -> list[str]:
+    """Of each project the least recently used caches over its quota; at most `limit`."""
     found: list[str] = []
-    for row in rows:
-        found += [each["id"] for each in tx.execute(_OVER, {"project": row["project_id"], "quota": quota_bytes})]
+    for project_id, too_much in room.over(tx, "caches", quota_bytes):
+        if len(found) == limit:
+            break
+        rows = tx.execute(_LEAST_USED, {"project": project_id})
+        found += room.first_to_go(((row["id"], row["size_bytes"], True) for row in rows), too_much, limit - len(found))
     return found
 
 
-_OVER = (
-    "SELECT id FROM (SELECT id, sum(size_bytes) OVER (ORDER BY used_at_ms DESC, created_at_ms DESC, id) AS total"
-    " FROM caches WHERE project_id = :project) WHERE total > :quota"
-)
+_LEAST_USED = "SELECT id, size_bytes FROM caches WHERE project_id = :project ORDER BY used_at_ms"
 
 
 def forget(tx: Tx, ids: Sequence[str]) -> list[str]:

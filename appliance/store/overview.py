@@ -176,7 +176,7 @@ def lines_for(
     tx: Tx, user: User, *, org: str | None = None, after: Mark | None = None, limit: int = 30
 ) -> tuple[list[Line], dict[ProjectId, Project]]:
     """The newest pipelines that `user` may see, with their projects and no others: there may be thousands."""
-    sees_all = (user.is_admin or user.sees_all_projects) and org is None
+    sees_all = user.sees_everything and org is None
     found = lines(tx, None if sees_all else projects.ids_of(tx, user, org), after=after, limit=limit)
     return found, {project_id: projects.by_id(tx, project_id) for project_id in {line.project_id for line in found}}
 

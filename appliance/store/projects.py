@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ def find(tx: Tx, slug: str) -> Project:
 
 def all_of(tx: Tx, user: User | None = None, limit: int = -1) -> list[Project]:
     """Every project, or those `user` may see, by name; the first `limit` of them."""
-    if user is None or user.is_admin or user.sees_all_projects:
+    if user is None or user.sees_everything:
         rows = tx.execute(
             "SELECT * FROM projects ORDER BY org COLLATE NOCASE, repo COLLATE NOCASE LIMIT :limit", {"limit": limit}
         )
@@ -93,9 +94,56 @@ def all_of(tx: Tx, user: User | None = None, limit: int = -1) -> list[Project]:
     return [_project(row) for row in rows]
 
 
+def of_vcs(tx: Tx, vcs: Vcs) -> list[Project]:
+    """Every project of a kind of forge."""
+    return [_project(row) for row in tx.execute("SELECT * FROM projects WHERE vcs = :vcs", {"vcs": vcs})]
+
+
+def page(tx: Tx, user: User, wanted: str, after: str, limit: int) -> list[Project]:
+    """Those that `user` may see whose name holds `wanted`, by name, from behind the name `after` on.
+
+    A search looks at every name: some ten thousand take milliseconds.
+    """
+    org, _, repo = after.partition("/")
+    sql = _PAGE_OF_ALL if user.sees_everything else _PAGE_OF_MEMBER
+    values = {"user": user.id, "wanted": _anywhere(wanted), "org": org, "repo": repo, "limit": limit}
+    return [_project(row) for row in tx.execute(sql, values)]
+
+
+_NAMED = (
+    " org COLLATE NOCASE >= :org AND (org COLLATE NOCASE > :org OR repo COLLATE NOCASE > :repo)"
+    " AND org || '/' || repo LIKE :wanted ESCAPE '\\'"
+    " ORDER BY org COLLATE NOCASE, repo COLLATE NOCASE LIMIT :limit"
+)
+_PAGE_OF_ALL = f"SELECT * FROM projects WHERE{_NAMED}"
+_PAGE_OF_MEMBER = (
+    "SELECT projects.* FROM members JOIN projects ON projects.id = members.project_id"
+    f" WHERE members.user_id = :user AND{_NAMED}"
+)
+
+
+def _anywhere(text: str) -> str:
+    """A pattern for LIKE, which does not tell a from A."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
+
+
+def organizations(tx: Tx) -> list[str]:
+    """The names of all, however many projects each has."""
+    return [row["org"] for row in tx.execute(ORGANIZATIONS)]
+
+
+# One step into the index for each.
+ORGANIZATIONS = (
+    "WITH RECURSIVE names (org) AS (SELECT min(org COLLATE NOCASE) FROM projects"
+    " UNION ALL SELECT (SELECT min(org COLLATE NOCASE) FROM projects WHERE org COLLATE NOCASE > names.org)"
+    " FROM names WHERE names.org IS NOT NULL)"
+    " SELECT org FROM names WHERE org IS NOT NULL"
+)
+
+
 def ids_of(tx: Tx, user: User, org: str | None = None) -> list[ProjectId]:
     """The projects that `user` may see, of all organizations or of one."""
-    sees_all = user.is_admin or user.sees_all_projects
+    sees_all = user.sees_everything
     if org is None:
         sql = "SELECT id FROM projects" if sees_all else "SELECT project_id AS id FROM members WHERE user_id = :user"
     elif sees_all:
@@ -115,7 +163,7 @@ def may_enter(tx: Tx, user: User, project_id: ProjectId) -> bool:
 
 def is_member(tx: Tx, user: User, project_id: ProjectId) -> bool:
     """Whether a project is `user`'s to use, and not only open to everybody."""
-    if user.is_admin or user.sees_all_projects:
+    if user.sees_everything:
         return True
     row = tx.execute(
         "SELECT 1 FROM members WHERE user_id = :user AND project_id = :project",

@@ -82,11 +82,6 @@ def note_sizes(tx: Tx, sizes: dict[JobId, int]) -> None:
     )
 
 
-def all_log_bytes(tx: Tx) -> int:
-    row = tx.execute("SELECT coalesce(sum(log_bytes), 0) AS bytes FROM jobs WHERE log_bytes > 0").fetchone()
-    return int(row["bytes"])
-
-
 def oldest_logs(tx: Tx, before_ms: int, limit: int) -> list[tuple[JobId, int]]:
     """Jobs that ended before a time and have logs, with their sizes in bytes, the oldest first."""
     rows = tx.execute(OLDEST_LOGS, {"before": before_ms, "limit": limit})

@@ -78,6 +78,14 @@ async def test_many_rings_are_few_events(world: World) -> None:
         assert 1 <= heard <= 7  # the ringing was a thousand times
 
 
+async def test_mine_is_every_project_for_who_sees_all_also_one_that_is_new(world: World) -> None:
+    boss = await world.user("boss", is_admin=True)
+    async with listening(world, boss, "mine") as response:
+        await opened(response)
+        await world.pipeline(await world.project("acme/new"), workflow("ci", job("build")))
+        assert await event(response) == "data: mine"
+
+
 @pytest.mark.parametrize("topics", ["", ",", "job:no", "pipelines", "", "outbox", "log:x/0/0", ":", "mine,job:no"])
 async def test_topics_that_nobody_may_hear(world: World, topics: str) -> None:
     async with listening(world, await world.user("ada", is_admin=True), topics) as response:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.language import plan as plans
-from appliance.model import Commit, JobId, PipelineId, ProjectId, Trigger, TriggerKind, User, UserId, WorkflowId
+from appliance.model import Commit, JobId, PipelineId, ProjectId, Trigger, TriggerKind, User, UserId, Vcs, WorkflowId
 from appliance.store import (
     artifacts,
     caches,
@@ -31,6 +31,7 @@ from appliance.store import (
     requirements,
     results,
     retention,
+    room,
     schedules,
     usage,
     visits,
@@ -175,6 +176,7 @@ def _statements() -> Iterator[str]:
         f" 'main', 'trusted', 1, 10, 5, 0, 0, {_AT}, 0 FROM p, j WHERE j.k = 1 AND p.n % 3 = 0 AND NOT {_IS_OPEN}"
     )
     yield "UPDATE facts SET value = (SELECT count(*) FROM jobs) WHERE name = 'last_job_number'"
+    yield "UPDATE room SET bytes = (SELECT sum(log_bytes) FROM jobs) WHERE kind = 'logs'"
 
 
 def fill(tx: Tx, job_count: int) -> None:
@@ -288,6 +290,9 @@ QUESTIONS: Mapping[str, Question] = {
     "janitor: coverage that is old": lambda tx, one: coverage.forget_files_older(tx, _PAST_MS),
     "janitor: caches that expired": lambda tx, one: caches.forget_expired(tx, _PAST_MS),
     "janitor: the cache least used": lambda tx, one: caches.forget_least_used(tx),
+    "janitor: artifacts over their quota": lambda tx, one: artifacts.over(tx, 1_000_000, 250),
+    "janitor: caches over their quota": lambda tx, one: caches.over(tx, 5_000, 250),
+    "retention: how much room logs take": lambda tx, one: room.of_logs(tx),
     "janitor: artifacts of a part": lambda tx, one: artifacts.ids(tx, "7f"),
     "janitor: layers of a part": lambda tx, one: workspaces.ids(tx, "7f"),
     "janitor: caches of a part": lambda tx, one: caches.ids(tx, "7f"),
@@ -329,6 +334,13 @@ QUESTIONS: Mapping[str, Question] = {
     "page: the newest coverage": lambda tx, one: coverage.newest(tx, one.project, "main", None, NOW_MS),
     "page: caches of a project": lambda tx, one: caches.page(tx, one.project, "", None, 101),
     "page: schedules of a project": lambda tx, one: schedules.page(tx, one.project, None, 20),
+    "page: projects": lambda tx, one: projects.page(tx, ADMIN, "", "", 51),
+    "page: projects, a later page": lambda tx, one: projects.page(tx, ADMIN, "", "org50/repo50", 51),
+    "page: projects of a member": lambda tx, one: projects.page(tx, MEMBER, "", "", 51),
+    "page: projects whose names hold what is nowhere": lambda tx, one: projects.page(tx, ADMIN, "nowhere", "", 51),
+    "page: what a member's pages listen for": lambda tx, one: projects.ids_of(tx, MEMBER),
+    "api: the organizations": lambda tx, one: projects.organizations(tx),
+    "boot: hosted projects": lambda tx, one: projects.of_vcs(tx, Vcs.HOSTED),
     "api: a project by its slug": lambda tx, one: projects.find_for(tx, MEMBER, "gh/org0/repo0"),
     "api: whose token this is": lambda tx, one: people.by_token(tx, "rondo_x", ("api",), NOW_MS),
 }

@@ -10,7 +10,7 @@ import pytest
 from appliance.engine.retention import Retention, Terms
 from appliance.errors import NotFound
 from appliance.model import JobId, Project
-from appliance.store import jobs, pipelines, retention, workspaces
+from appliance.store import jobs, pipelines, retention, room, workspaces
 from appliance.store.database import Tx
 from tests.web.world import World, job, serving_world, workflow
 
@@ -95,7 +95,7 @@ async def test_over_their_quota_the_oldest_logs_go_and_those_of_running_jobs_do_
     await keeper(world, log_bytes=2500).sweep(world.clock.now_ms())
     assert [has_log(world, row) for row in rows] == [False, False, True, True]
     assert has_log(world, running)
-    assert await world.db.read(retention.all_log_bytes) == 2000
+    assert await world.db.read(room.of_logs) == 2000
 
 
 async def test_on_a_full_disk_the_oldest_logs_go_first(world: World) -> None:

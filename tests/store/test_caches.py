@@ -62,7 +62,7 @@ def test_a_fork_sees_only_its_own(tx: Tx, project: Project) -> None:
 def test_over_the_quota_the_least_recently_used_go(tx: Tx, project: Project) -> None:
     for key, used in (("a", 100), ("b", 300), ("c", 200)):
         caches.add(tx, cache(project, key, 50, used_at_ms=used))
-    assert len(caches.forget(tx, caches.over(tx, 20))) == 1
+    assert len(caches.forget(tx, caches.over(tx, 20, 9))) == 1
     assert [one.key for one in caches.of_project(tx, project.id)] == ["b", "c"]
     caches.forget_least_used(tx)
     assert [one.key for one in caches.of_project(tx, project.id)] == ["b"]

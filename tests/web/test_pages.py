@@ -131,3 +131,15 @@ async def test_a_card_tells_on_hover_why_its_job_ended_so(world: World, browser:
     await world.start(found.id)
     await world.finish(found.id, NodeStatus.FAILED, message="no <disk> left")
     assert 'title="build: no &lt;disk&gt; left"' in await text_of(browser, "/pipelines/circleci/acme/app/1")
+
+
+async def test_projects_are_paged_and_found_by_a_part_of_their_names(world: World, browser: aiohttp.ClientSession) -> None:
+    for number in range(60):
+        await world.project(f"acme/app{number:02}")
+    page = await text_of(browser, "/projects")
+    assert "acme/app48" in page and "acme/app52" not in page
+    (more,) = re.findall(r'href="([?]after=[^"]+)"', page)
+    assert "acme/app59" in await text_of(browser, f"/projects{more}")
+    page = await text_of(browser, "/projects?q=ME/APP5")
+    assert page.count('class="row project-row"') == 10 and "after=" not in page
+    assert "No project is named so" in await text_of(browser, "/projects?q=%25")

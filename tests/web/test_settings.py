@@ -104,7 +104,8 @@ async def test_a_context_is_filled_restricted_and_deleted(
     page = await text_of(browser, path)
     assert "KEY" in page and "opensesame" not in page and "same" not in page
     assert (await world.post_form(ada, f"{path}/restrictions", to=f"project {project.id}"))[0] == 403
-    assert (await world.post_form(boss, f"{path}/restrictions", to=f"project {project.id}"))[0] == 303
+    assert (await world.post_form(boss, f"{path}/restrictions", project="acme/nothing"))[0] == 400
+    assert (await world.post_form(boss, f"{path}/restrictions", project=project.name))[0] == 303
     assert (await world.post_form(boss, f"{path}/restrictions", expression="pipeline.git.branch =="))[0] == 400
     assert (await world.post_form(boss, f"{path}/restrictions", expression='pipeline.git.branch == "a  b"'))[0] == 303
     found = await world.db.read(lambda tx: restrictions.of_context(tx, context))
