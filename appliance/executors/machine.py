@@ -23,9 +23,10 @@ from appliance import shim
 from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
+from appliance.executors.machine_channel import ConnectionBroke
 from appliance.executors.machine_link import Connect, Link
 from appliance.executors.machine_process import start_machine_process
-from appliance.executors.machine_script import Script, ask, words
+from appliance.executors.machine_script import Answered, Script, ask, words
 from appliance.executors.payload import expand_home, exports
 from appliance.executors.supervised import Pace, SupervisedSandbox
 
@@ -37,6 +38,7 @@ _REMOVE_S = 600.0  # a tree of a million files
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _LEAST_ATTEMPT_S = 1.0
+_TIMES = 5
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -205,7 +207,7 @@ class MachineSandbox(SupervisedSandbox):
                 async with asyncio.timeout_at(max(give_up_at, loop.time() + _LEAST_ATTEMPT_S)):
                     result = await do()
                 break
-            except SandboxLost:
+            except (SandboxLost, Answered):
                 raise
             except (Unavailable, SandboxError, TimeoutError) as problem:
                 if loop.time() >= give_up_at or self._executor.link.is_closed:
@@ -238,6 +240,26 @@ class MachineSandbox(SupervisedSandbox):
         return await self._patiently(
             lambda: start_machine_process(self._executor.link, where, argv, environment or {}, working_directory, tty)
         )
+
+    # What may as well be done twice is done again when the connection breaks under it.
+
+    async def _pour(self, script: str, name: str, data: bytes) -> None:
+        pour = super()._pour
+        await self._again(lambda: pour(script, name, data))
+
+    async def fetch(self, name: str, most_bytes: int) -> bytes:
+        fetch = super().fetch
+        return await self._again(lambda: fetch(name, most_bytes))
+
+    async def environment_of(self, command_id: str | None = None) -> Mapping[str, str]:
+        environment_of = super().environment_of
+        return await self._again(lambda: environment_of(command_id))
+
+    async def _again(self, do: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(_TIMES - 1):
+            with contextlib.suppress(ConnectionBroke):
+                return await do()
+        return await do()
 
     async def start_docker(self, want: PrivateDocker) -> str:
         raise Unavailable("jobs on machines have no private Docker engine; they may use one that the machine itself has")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
-from appliance.executors.machine_script import COMMAND_LINE, Script
+from appliance.executors.machine_script import COMMAND_LINE, Answered, Script
 from appliance.executors.supervised import CHUNK_BYTES, opening
 
 ATTACH_S = 20.0
@@ -61,9 +61,9 @@ async def attach(link: Link, where: Mapping[str, str], node: str, on_close: Call
         async with asyncio.timeout(ATTACH_S):
             await channel.write(script.encode())
             word, _, rest = await script.first_answer(channel)
-    except (TimeoutError, OSError) as problem:
+    except (TimeoutError, OSError, Answered) as problem:
         channel.abort()
-        raise SandboxError(f"a shell on the machine has not answered: {problem or f'{ATTACH_S:g} s'}") from problem
+        raise SandboxError(f"no way to the job: {problem or f'nothing was said in {ATTACH_S:g} s'}") from problem
     except BaseException:
         channel.abort()
         raise

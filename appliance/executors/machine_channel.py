@@ -16,6 +16,10 @@ MOST_HELD_BYTES = 1 << 20  # read by nobody yet; then the server may fill the re
 _COMPLAINT_BYTES = 4096
 
 
+class ConnectionBroke(SandboxError):
+    """How a command on the machine ended is not known. It may have done all of it, some of it, or nothing."""
+
+
 class Channel(asyncssh.SSHClientSession[bytes]):
     """The output of one command as it comes. `hear` gets what it says on stderr, at once."""
 
@@ -131,10 +135,10 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 self._channel.change_terminal_size(columns, rows)
 
     async def wait(self) -> int:
-        """The exit code, 128 + signal. Somebody has to read meanwhile. Raises SandboxError when nobody can know it."""
+        """The exit code, 128 + signal. Somebody has to read meanwhile. Raises ConnectionBroke."""
         await self._ended.wait()
         if self._code is None:
-            raise SandboxError(f"how a command ended is not known: {self.problem or 'its channel was closed'}")
+            raise ConnectionBroke(f"how a command ended is not known: {self.problem or 'its channel was closed'}")
         return self._code
 
     def abort(self) -> None:

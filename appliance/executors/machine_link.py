@@ -30,6 +30,7 @@ LOGIN_S = 15.0
 IDLE_S = 60.0  # then a connection without channels is closed, unless it is the only one
 CHANNEL_S = 30.0  # more than it takes to notice that the connection is dead
 _CLOSE_S = 5.0
+_MOST_BROKEN = 5
 _FULL_S = 5.0  # a session that we have closed counts until its process has ended: so nothing is full for ever
 
 # Only this key, and nothing of the user's that runs us: no ~/.ssh, no agent, no passwords.
@@ -183,7 +184,8 @@ class Link:
         One attempt: those who ask while a connection is being made share what comes of it.
         """
         asked_at = asyncio.get_running_loop().time()
-        while True:
+        broken = 0
+        while broken < _MOST_BROKEN:
             now = asyncio.get_running_loop().time()
             line = self._best(now)
             if line is None:
@@ -196,8 +198,12 @@ class Link:
                     if not line.channels:
                         raise SandboxError(f"the machine takes no commands: {problem.reason}") from problem
                     line.full_until_s = asyncio.get_running_loop().time() + _FULL_S
+                else:
+                    broken += 1
             except (OSError, asyncssh.Error):
                 self._drop(line)
+                broken += 1
+        raise SandboxError("the machine ends every connection as soon as a command is to be run on it")
 
     def _best(self, now: float) -> _Line | None:
         self._lines = [line for line in self._lines if line.is_open]

@@ -89,7 +89,7 @@ async def start_machine_process(
     working_directory: str | None,
     tty: tuple[int, int] | None,
 ) -> MachineProcess:
-    """`where` finds the sandbox. Raises SandboxLost when its supervisor has ended, Unavailable and SandboxError."""
+    """`where` finds the sandbox. Raises SandboxLost (its supervisor has ended), Answered, Unavailable and SandboxError."""
     cookie = f"{COOKIE}={secrets.token_hex(8)}"
     text = _text(argv, {**environment, COOKIE: cookie.partition("=")[2]}, working_directory)
     script = Script("machine.sh", "machine_process.sh", words=where, text=text)
@@ -123,8 +123,8 @@ async def _lay_down(link: Link, where: Mapping[str, str], script: Script) -> byt
 def _text(argv: Sequence[str], environment: Mapping[str, str], working_directory: str | None) -> str:
     """After the exports nothing can be relied on but words of the shell itself."""
     return (
-        f"cd -- {expand_home(working_directory or '~')} || r_fail 'its folder cannot be entered'\n"
-        f"set -- {' '.join(map(quote, argv))}\nr_tell ok\n{exports(environment)}"
+        f"r_tell ok\ncd -- {expand_home(working_directory or '~')} || exit 126\n"
+        f"set -- {' '.join(map(quote, argv))}\n{exports(environment)}"
         'exec "$@"\n'
     )
 

@@ -30,6 +30,10 @@ MOST_BYTES = 1 << 20  # of what a script answers, and of what a login says befor
 _MOST_SHOWN = 500
 
 
+class Answered(SandboxError):
+    """The machine cannot do it, and has said why: to ask again is no use."""
+
+
 class Script:
     """A text of ours with what it has to know, and the mark of its answers."""
 
@@ -52,7 +56,7 @@ class Script:
         return f"\x01{self._nonce} ".encode()
 
     async def first_answer(self, channel: Channel) -> tuple[str, str, bytes]:
-        """The word and the rest of its first answer, and the bytes that came behind that. Raises SandboxError."""
+        """The word and the rest of its first answer, and the bytes behind that. Raises Answered and SandboxError."""
         said = b""
         while True:
             at = said.find(self.mark)
@@ -60,7 +64,7 @@ class Script:
             if at >= 0 and stop >= 0:
                 word, _, rest = said[at + len(self.mark) : stop].decode("utf-8", "replace").strip().partition(" ")
                 if word == "no":
-                    raise SandboxError(rest)
+                    raise Answered(rest)
                 return word, rest, said[stop + 1 :]
             data = await channel.read(MOST_BYTES)
             if not data:
@@ -71,7 +75,7 @@ class Script:
 
 
 async def ask(link: Link, script: Script, data: bytes = b"", *, within_s: float) -> list[tuple[str, str]]:
-    """Run a script to its end: its answers, each a word and the rest. Raises Unavailable and SandboxError."""
+    """Run a script to its end: its answers, each a word and the rest. Raises Answered, Unavailable and SandboxError."""
     answers = []
     try:
         async with asyncio.timeout(within_s):
@@ -94,7 +98,7 @@ async def ask(link: Link, script: Script, data: bytes = b"", *, within_s: float)
         if line.startswith(script.mark):
             word, _, rest = line[len(script.mark) :].decode("utf-8", "replace").strip().partition(" ")
             if word == "no":
-                raise SandboxError(rest)
+                raise Answered(rest)
             answers.append((word, rest))
     return answers
 

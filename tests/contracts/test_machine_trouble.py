@@ -69,6 +69,25 @@ async def test_no_byte_is_lost_or_doubled_when_the_connection_is_cut(ssh_machine
         assert started.decode().split() == [str(index % len(whole)) for index in range(len(results))]
 
 
+@pytest.mark.slow
+async def test_files_arrive_whole_when_the_connection_is_cut(ssh_machine: Machine, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    data = bytes(range(256)) * 8192
+    async with behind_proxy(ssh_machine, tmp_path) as (proxy, executor):
+        sandbox = await executor.open(SandboxSpec(node="1.0"), quiet)
+
+        async def cut() -> None:
+            for _ in range(6):
+                await asyncio.sleep(chance.uniform(0.1, 0.5))
+                proxy.cut(half=chance.random() < 0.5)
+
+        async with asyncio.TaskGroup() as group:
+            cutting = group.create_task(cut())
+            while not cutting.done():
+                await sandbox.put("file", data)
+                assert await sandbox.fetch("file", len(data)) == data
+
+
 async def test_a_silent_network_is_noticed_and_said_and_the_step_goes_on(ssh_machine: Machine, tmp_path: Path) -> None:
     said: list[str] = []
 
