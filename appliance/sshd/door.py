@@ -239,6 +239,7 @@ class Door:
     async def _close(self) -> None:
         """End every connection; give pushes that git has taken the time to become triggers."""
         self._git.stop()
+        self._runners.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_FAREWELL_S)
             await self._see_off()

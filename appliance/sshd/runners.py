@@ -77,6 +77,11 @@ class Runners:
             return f"machine {name} is not connected; is `rondo runner` at work there?"
         return f"machine {name} is leaving: its runner was told to stop" if one.is_leaving else None
 
+    def close(self) -> None:
+        """Hang up on all of them; they come back to the next appliance."""
+        for one in self._connected.values():
+            one.connection.close()
+
     async def _dial(self, one: _Connected) -> asyncssh.SSHClientConnection:
         assert self.host_key is not None
         return await asyncssh.connect(

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncssh
@@ -88,6 +89,17 @@ async def test_signals_reach_all_of_a_command(tmp_path: Path) -> None:
         process.send_signal("TERM")
         async with asyncio.timeout(10):
             assert (await process.wait()).exit_signal == ("TERM", False, "", "en-US")
+
+
+async def test_a_connected_machine_does_not_hold_up_the_end_of_the_door(tmp_path: Path) -> None:
+    async with AsyncExitStack() as outside:
+        async with world(tmp_path) as here:
+            box = await outside.enter_async_context(dialler(tmp_path / "box", here.port))
+            await here.db.write(lambda tx: enrol(tx, "mac", box.public_key))
+            await box.start()
+            await welcome(here)
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 1.8, "not the second for farewells and the second after it"
 
 
 @pytest.mark.slow
