@@ -94,7 +94,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Appliance]:
     """Every part at work, the doors last; ended in the other order."""
     hosted = core.providers[Vcs.HOSTED]
-    assert isinstance(hosted, Hosted)
+    assert isinstance(hosted, Hosted) and core.runners is not None
     door = Door(
         db=core.db,
         bell=core.bell,

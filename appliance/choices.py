@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from appliance.engine import cancels, fit, placement, reruns
-from appliance.engine.classes import Classes
+from appliance import where
+from appliance.engine import cancels, fit, reruns
 from appliance.engine.retention import Terms
 from appliance.engine.scheduler import HERE
 from appliance.engine.workshop import DockerRules
 from appliance.errors import BadRequest, SettingsError
-from appliance.executors.base import Mount
 from appliance.settings import Settings
 from appliance.steps.base import DataLimits
 from appliance.store.machines import Definition, checked, read_address
@@ -56,21 +54,6 @@ def terms(settings: Settings) -> Terms:
     )
 
 
-def places(settings: Settings) -> placement.Places:
-    return placement.Places(
-        has_docker=settings.is_on("docker.enabled"),
-        has_local=settings.is_on("local.enabled"),
-        local_takes_all=settings.text("local.takes") == "all",
-        machine_image=settings.text("docker.machine_image"),
-        default_class=settings.text("jobs.default_class"),
-        classes=classes(settings),
-        aliases=settings.table("images"),
-        mounts=tuple(mount(text) for text in settings.items("jobs.mounts")),
-        aws_endpoint=settings.text("aws.endpoint").rstrip("/"),
-        gcp_endpoint=settings.text("gcp.endpoint").rstrip("/"),
-    )
-
-
 def docker_rules(settings: Settings) -> DockerRules:
     return DockerRules(
         is_on=settings.is_on("remote_docker.enabled"),
@@ -81,25 +64,11 @@ def docker_rules(settings: Settings) -> DockerRules:
     )
 
 
-def classes(settings: Settings) -> Classes:
-    try:
-        return Classes(settings.table("resource_classes"))
-    except ValueError as error:
-        raise SettingsError([str(error)]) from None
-
-
-def mount(text: str) -> Mount:
-    source, _, target = text.partition(":")
-    if not (source.startswith("/") and target.startswith("/")):
-        raise SettingsError([f"jobs.mounts: {text!r} is not /SOURCE:/TARGET"])
-    return Mount(source=source, target=target)
-
-
 def machine(settings: Settings) -> fit.Machine:
-    memory = settings.integer("jobs.memory") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cpus, memory = where.room(settings)
     return fit.Machine(
         name=HERE,
-        cpus=settings.number("jobs.cpus") or 2.0 * (os.cpu_count() or 1),
+        cpus=cpus,
         memory_bytes=memory,
         nodes=settings.integer("jobs.at_once"),
         bound="jobs.at_once allows",

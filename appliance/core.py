@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance import choices
+from appliance import choices, where
 from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock
-from appliance.connections import Connections
 from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
@@ -36,20 +35,21 @@ from appliance.engine.schedules import Schedules
 from appliance.engine.workshop import Limits, OnFailure, Workshop
 from appliance.errors import BadRequest, SettingsError
 from appliance.executors.base import Executor
-from appliance.executors.docker import DockerExecutor
-from appliance.executors.docker_plan import DockerOptions
+from appliance.executors.docker_plan import Begun
 from appliance.executors.local import LocalExecutor
 from appliance.model import Project, Vcs
 from appliance.orbs import shelf
-from appliance.pool import Pool
 from appliance.settings import Settings
-from appliance.sshd.runners import Runners
-from appliance.start import instance_id
 from appliance.store import jobs, keys, machines
-from appliance.store.database import Database, open_database
+from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import Provider
 from appliance.vcs.known_hosts import KnownHosts
 from appliance.vcs.mirror import Identity
+
+if TYPE_CHECKING:
+    from appliance.executors.docker import DockerExecutor
+    from appliance.pool import Pool
+    from appliance.sshd.runners import Runners
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ class Core:
     db: Database
     box: SecretBox
     executors: Mapping[str, Executor]  # also of machines, which come and go
-    pool: Pool
-    runners: Runners
+    pool: Pool | None  # of machines; None: none are wanted
+    runners: Runners | None
     providers: Mapping[Vcs, Provider]
     commands: Commands
     bell: Bell
@@ -107,6 +107,7 @@ class Reach:
     known_hosts: Callable[[], str]  # lines of the file that jobs get
     carry_on: Callable[[bytes, str], Awaitable[tuple[int, bytes]]] | None = None  # see api.continuations.for_jobs
     on_failure: OnFailure | None = None
+    has_identity: bool = True
 
 
 Forges = Callable[[Settings, Path, Identity], Mapping[Vcs, Provider]]
@@ -114,8 +115,20 @@ Forges = Callable[[Settings, Path, Identity], Mapping[Vcs, Provider]]
 
 
 @asynccontextmanager
-async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, web_url: str) -> AsyncIterator[Core]:
-    """The core upon a locked data folder, nothing at work yet; its end closes executors and database."""
+async def made(
+    settings: Settings,
+    clock: Clock,
+    data: Path,
+    *,
+    forges: Forges,
+    web_url: str,
+    begun: Begun | None = None,
+    has_machines: bool = True,
+) -> AsyncIterator[Core]:
+    """The core upon a locked data folder, nothing at work yet; its end closes executors and database.
+
+    `begun` may have a container already that is going to be asked for.
+    """
     for name in ("asyncssh", "aiohttp", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     box = SecretBox(load_or_make_key(data / "secret_key"))
@@ -125,22 +138,9 @@ async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, 
         providers = forges(settings, data, _identity(db, box, known_hosts))
         bell, live = Bell(), LiveNodes()
         skip_ci = settings.is_on("jobs.skip_ci")
-        await _note_machines(settings, db, box, clock)
-        runners = Runners(db, bell)
-        connections = Connections(instance, box, runners, patience_s=settings.number("jobs.machine_patience"))
         async with (
-            _executors(settings, data, instance) as executors,
-            _pool_of(
-                Pool(
-                    db=db,
-                    bell=bell,
-                    clock=clock,
-                    executors=executors,
-                    make=connections.executor,
-                    examine=connections.examine,
-                    why_away=runners.trouble,
-                )
-            ) as pool,
+            _executors(settings, data, instance, begun) as executors,
+            _machines(settings, db, box, clock, bell, instance, executors, are_wanted=has_machines) as (pool, runners),
         ):
             yield Core(
                 settings=settings,
@@ -156,12 +156,18 @@ async def made(settings: Settings, clock: Clock, data: Path, *, forges: Forges, 
                 bell=bell,
                 live=live,
                 blobs=Blobs(data / "blobs", settings.integer("disk.floor") // 2),
-                places=choices.places(settings),
+                places=where.places(settings),
                 orbs=shelf.from_settings(settings, data, clock),
                 known_hosts=known_hosts,
                 web_url=web_url,
                 hands=Hands(bell),
             )
+
+
+def instance_id(tx: Tx) -> str:
+    """Who we are, on everything we make outside the database."""
+    tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
+    return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
 
 
 @asynccontextmanager
@@ -177,8 +183,8 @@ async def at_work(loops: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[N
 def trade(core: Core, reach: Reach, drafter: Drafter, resumed: list[jobs.Node]) -> list[Coroutine[Any, Any, None]]:
     """The loops that bring pipelines to their ends. `resumed`: the nodes that recovery found still running."""
     return [
+        *([core.pool.run()] if core.pool is not None else []),
         _continuer(core, drafter).run(),
-        core.pool.run(),
         _scheduler(core, _workshop(core, reach)).run(resumed),
         _expiry(core).run(),
     ]
@@ -202,6 +208,8 @@ def of_this_host(core: Core) -> dict[str, Executor]:
 
 def _warm_ones(core: Core) -> list[DockerExecutor]:
     """The executors that make containers ahead, if any."""
+    from appliance.executors.docker import DockerExecutor
+
     if not core.settings.integer("docker.warm"):
         return []
     return [executor for executor in core.executors.values() if isinstance(executor, DockerExecutor)]
@@ -237,6 +245,7 @@ def _workshop(core: Core, reach: Reach) -> Workshop:
         known_hosts=reach.known_hosts,
         carry_on=reach.carry_on,
         on_failure=reach.on_failure,
+        has_identity=reach.has_identity,
     )
 
 
@@ -276,7 +285,7 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
         executors=core.executors,
         places=core.places,
         machine=choices.machine(core.settings),
-        pool=core.pool.spots,
+        pool=core.pool.spots if core.pool is not None else lambda: (),
         bounds=choices.bounds(core.settings),
         priorities=choices.priorities(core.settings),
         run_node=lambda job_id, index: core.hands.hold(run_node(workshop, job_id, index)),
@@ -319,20 +328,15 @@ def _intake(core: Core, drafter: Drafter, reach: Reach) -> Intake:
 
 
 @asynccontextmanager
-async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIterator[dict[str, Executor]]:
+async def _executors(
+    settings: Settings, data: Path, instance: str, begun: Begun | None
+) -> AsyncIterator[dict[str, Executor]]:
     found: dict[str, Executor] = {}
     if settings.is_on("docker.enabled"):
-        options = DockerOptions(
-            network_mtu=settings.integer("docker.mtu") or None,
-            processes=settings.integer("docker.processes"),
-            warm=settings.integer("docker.warm"),
-            primary_environment_in_steps=settings.is_on("docker.environment_in_steps"),
-            shared_socket=_docker_url(settings).removeprefix("unix://"),
-            private_first_uid=settings.integer("remote_docker.first_uid"),
-            private_arguments=settings.items("remote_docker.options"),
-            private_layers_bytes=settings.integer("remote_docker.layers_limit"),
-        )
-        found["docker"] = DockerExecutor(instance, _docker_url(settings), options=options)
+        from appliance.executors.docker import DockerExecutor  # its HTTP client takes long to load
+
+        options = where.docker_options(settings, begun.network if begun is not None else None)
+        found["docker"] = DockerExecutor(instance, where.docker_url(settings), options=options, begun=begun)
     if settings.is_on("local.enabled"):
         found["local"] = LocalExecutor(instance, data / "sandboxes")
     try:
@@ -344,11 +348,40 @@ async def _executors(settings: Settings, data: Path, instance: str) -> AsyncIter
 
 
 @asynccontextmanager
-async def _pool_of(pool: Pool) -> AsyncIterator[Pool]:
+async def _machines(
+    settings: Settings,
+    db: Database,
+    box: SecretBox,
+    clock: Clock,
+    bell: Bell,
+    instance: str,
+    executors: dict[str, Executor],
+    *,
+    are_wanted: bool,
+) -> AsyncIterator[tuple[Pool | None, Runners | None]]:
     """With an executor for each machine; nobody has asked them anything yet."""
+    if not are_wanted:
+        yield None, None
+        return
+    from appliance.connections import Connections  # an SSH library takes long to load
+    from appliance.pool import Pool
+    from appliance.sshd.runners import Runners
+
+    await _note_machines(settings, db, box, clock)
+    runners = Runners(db, bell)
+    connections = Connections(instance, box, runners, patience_s=settings.number("jobs.machine_patience"))
+    pool = Pool(
+        db=db,
+        bell=bell,
+        clock=clock,
+        executors=executors,
+        make=connections.executor,
+        examine=connections.examine,
+        why_away=runners.trouble,
+    )
     await pool.refresh()
     try:
-        yield pool
+        yield pool, runners
     finally:
         await pool.close()
 
@@ -359,10 +392,6 @@ async def _note_machines(settings: Settings, db: Database, box: SecretBox, clock
         await db.write(lambda tx: machines.take_settings(tx, box, wanted, clock.now_ms()))
     except BadRequest as error:
         raise SettingsError([f"machines: {error}"]) from None
-
-
-def _docker_url(settings: Settings) -> str:
-    return settings.text("docker.url") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def _identity(db: Database, box: SecretBox, known_hosts: KnownHosts) -> Identity:

@@ -35,6 +35,10 @@ class BadRequest(RondoError):
     """What came in is not what it should be."""
 
 
+class InvalidConfig(BadRequest):
+    """The config cannot run. The text is all of its problems, with lines and carets."""
+
+
 class SandboxError(RondoError):
     """The executor could not do what was asked: infrastructure, not the job."""
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,6 @@ from appliance.api.parts import Addresses
 from appliance.crypto import write_private
 from appliance.errors import SettingsError, StoreError
 from appliance.settings import Settings
-from appliance.store.database import Tx
 
 
 def data_folder(settings: Settings) -> Path:
@@ -65,12 +63,6 @@ def url_of(listener: socket.socket, settings: Settings) -> str:
     host = settings.text("web.host")
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{listener.getsockname()[1]}"
-
-
-def instance_id(tx: Tx) -> str:
-    """Who we are, on everything we make outside the database."""
-    tx.execute("INSERT INTO facts (name, value) VALUES ('instance', :id) ON CONFLICT DO NOTHING", {"id": uuid.uuid4().hex})
-    return str(tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()["value"])
 
 
 def note_addresses(data: Path, addresses: Addresses) -> None:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 from appliance import __version__
 from appliance.errors import RondoError
 
+_COMMANDS = {
+    "run": "local_run",
+    "serve": "serve",
+    "runner": "runner",
+    "project": "project",
+    "user": "user",
+    "machine": "machine",
+    "context": "context",
+    "config": "config",
+    "orb": "orb",
+    "oidc": "oidc",
+    "lsp": "lsp",
+    "demo": "demo",
+}
+"""Each command's module, in the order of the help."""
+
 
 def run(argv: Sequence[str]) -> int:
     """Do what `argv` says; the exit code: 0, 1 for trouble, 2 for wrong words."""
-    parser = _parser()
+    parser = _parser(argv)
     args = parser.parse_args(argv)
     action: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
     if action is None:
@@ -30,12 +47,12 @@ def run(argv: Sequence[str]) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    from appliance.cli import config, context, demo, local_run, lsp, machine, oidc, orb, project, runner, serve, user
-
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """With the command that `argv` names; with all of them where it names none, for the help."""
     parser = argparse.ArgumentParser(prog="rondo", description="A CI server in one process that runs .circleci/config.yml.")
     parser.add_argument("--version", action="version", version=f"rondo {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (local_run, serve, runner, project, user, machine, context, config, orb, oidc, lsp, demo):
-        module.register(commands)
+    wanted = [module for command, module in _COMMANDS.items() if argv[:1] == [command]]
+    for module in wanted or _COMMANDS.values():
+        importlib.import_module(f"appliance.cli.{module}").register(commands)
     return parser

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.errors import BadRequest, Conflict, SettingsError, VcsError
+from appliance.errors import BadRequest, Conflict, InvalidConfig, SettingsError, VcsError
 
 if TYPE_CHECKING:
     from appliance.laptop.place import Place
@@ -64,7 +64,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _run(args: argparse.Namespace) -> int:
     """Wrong words and whatever keeps a run from beginning are 2; from then on the jobs decide."""
     from appliance.laptop import place as places
-    from appliance.laptop.run import InvalidConfig
 
     try:
         place = places.find(Path.cwd(), args.config)
@@ -72,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         settings = _settings(args, place, wishes)
         places.prepare(place)
         with places.held(place, waits=args.wait), places.noted(place) as had_crashed:
-            return _begin(place, wishes, settings, _display(args), had_crashed=had_crashed, lists=args.list)
+            return _begin(args, place, wishes, settings, had_crashed=had_crashed)
     except InvalidConfig as error:
         print(error, file=sys.stderr)
         return 2
@@ -82,41 +81,58 @@ def _run(args: argparse.Namespace) -> int:
         return 2
 
 
-def _begin(place: Place, wishes: Wishes, settings: Settings, display: Display, *, had_crashed: bool, lists: bool) -> int:
-    import asyncio
-    import logging
-
+def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, *, had_crashed: bool) -> int:
+    """What is light comes first, and starts the first container; what is heavy is loaded meanwhile."""
+    from appliance.executors.late import load_late
     from appliance.laptop import place as places
-    from appliance.laptop.keys import Keys
-    from appliance.laptop.run import Run
-    from appliance.laptop.signs import Colours
-    from appliance.laptop.wishes import listed
+    from appliance.laptop.ahead import Ahead
+    from appliance.laptop.first import first_plan
     from appliance.vcs import working_tree
 
-    logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
     places.sweep_outputs(place)
     snapshot = working_tree.take(place.root, place.repository, places.NAME)
-    for note in snapshot.notes:
-        display.note(note)
-    run = Run(
-        colours=Colours.for_stream(sys.stdout),
-        wishes=wishes,
-        place=place,
-        settings=settings,
-        snapshot=snapshot,
-        source=place.config.read_text("utf-8"),
-        display=display,
-        keys=Keys.of_this_terminal(),
-        had_crashed=had_crashed,
-    )
-    if lists:
-        for line in listed(asyncio.run(run.plan())):
-            print(line)
-        return 0
+    source = _text(place.config)
+    begun = None
+    if wishes.executor == "docker":
+        plan = None if had_crashed or args.list else first_plan(source, snapshot, wishes)
+        begun = Ahead(settings, place.state, plan)
     try:
-        return asyncio.run(run.to_the_end())
+        load_late("aiohttp", "aiodocker")  # what is begun needs them at its end
+        import asyncio
+        import logging
+
+        from appliance.laptop.keys import Keys
+        from appliance.laptop.run import Run
+        from appliance.laptop.signs import Colours
+        from appliance.laptop.wishes import listed
+
+        logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
+        display = _display(args)
+        for note in snapshot.notes:
+            display.note(note)
+        run = Run(
+            wishes=wishes,
+            place=place,
+            settings=settings,
+            snapshot=snapshot,
+            source=source,
+            display=display,
+            colours=Colours.for_stream(sys.stdout),
+            keys=Keys.of_this_terminal(),
+            had_crashed=had_crashed,
+            begun=begun,
+        )
+        if args.list:
+            for line in listed(asyncio.run(run.plan())):
+                print(line)
+            return 0
+        try:
+            return asyncio.run(run.to_the_end())
+        finally:
+            display.close()
     finally:
-        display.close()
+        if begun is not None:
+            begun.discard()
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:
@@ -170,8 +186,11 @@ def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Setting
             "disk.floor": 64 << 20,
         },
     )
+    from appliance.where import persons_docker_url
+
     return settings.replaced(
         data=str(place.state),
+        docker__url=persons_docker_url(settings),
         docker__enabled=wishes.executor == "docker",
         local__enabled=wishes.executor == "local",
         local__takes="all",

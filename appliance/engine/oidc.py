@@ -94,7 +94,7 @@ async def with_tokens(shop: Workshop, facts: Facts, signer: Signer | None = None
 
     `signer`: what `signer_of` gave, when the facts were read.
     """
-    if not facts.may_have_secrets:
+    if not (facts.may_have_secrets and shop.has_identity):
         return facts
     signer = signer or await _signer(shop, facts)
     said = [_said(shop, facts, signer, wish) for wish in (Wish(), Wish(version=2))]

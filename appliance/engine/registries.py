@@ -18,8 +18,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from appliance.clock import Clock
 from appliance.engine import oidc
 from appliance.engine.placement import filled
@@ -216,6 +214,8 @@ async def google_login(endpoint: str, provider: str, account: str, token: str) -
 
 async def _post(url: str, who: str, **request: Any) -> str:
     """The text of a good answer. Raises ImageError when they refuse, SandboxError when they cannot be asked."""
+    import aiohttp  # takes long to load, and most jobs need no such login
+
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     body = bytearray()
     try:

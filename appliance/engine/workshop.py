@@ -88,6 +88,7 @@ class Workshop:
     carry_on: Continue | None  # continues a pipeline for a job that asks so with `curl`; None: it has to reach the API
     known_hosts: Callable[[], str]  # lines for the jobs' file of that name
     on_failure: OnFailure | None = None
+    has_identity: bool = True  # there is an issuer that clouds can ask: jobs are given identity tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,10 @@ import json
 import logging
 import ssl
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiodocker
 import aiohttp
-from aiodocker.containers import DockerContainer
 
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
@@ -27,6 +26,7 @@ from appliance.executors.docker_images import have_image
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
     INSTANCE_LABEL,
+    Begun,
     DockerOptions,
     Image,
     Room,
@@ -45,6 +45,9 @@ from appliance.executors.docker_service import DockerService
 from appliance.executors.docker_usage import Gauge
 from appliance.executors.docker_warm import WarmPool, recipe_of
 from appliance.executors.supervised import Pace, SupervisedSandbox, opening
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +71,11 @@ class DockerExecutor:
         options: DockerOptions | None = None,
         pace: Pace | None = None,
         tls: ssl.SSLContext | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self._instance = instance
-        self._engine = Engine(url, tls)
+        self._begun = begun
+        self._engine = Engine(url, tls, None if begun is None else begun.version())
         self._options = options or DockerOptions()
         self._pace = pace or Pace()
         self._private = PrivateEngines(self._engine.docker, instance, self._options)
@@ -90,20 +95,27 @@ class DockerExecutor:
             raise
 
     async def _open(self, spec: SandboxSpec, progress: Progress) -> DockerSandbox:
+        begun = None if self._begun is None else await asyncio.to_thread(self._begun.take, spec)
+        if begun is not None:
+            primary, transport = self._engine.container(begun), await attach(self._engine, begun)
+        else:
+            primary, transport = await self._make_primary(spec, progress)
+        await self._start_services(spec, primary.id)
+        await progress(f"Started {', '.join(c.image for c in spec.containers)}\n".encode())
+        return self._sandbox(spec.node, primary, transport)
+
+    async def _make_primary(self, spec: SandboxSpec, progress: Progress) -> tuple[DockerContainer, AttachTransport]:
         images = await self._images(spec, progress)
         network = await self._get_network()
         try:
-            primary, transport = await self._start_primary(spec, images[0], network)
+            return await self._start_primary(spec, images[0], network)
         except aiodocker.DockerError as problem:
             if problem.status != 404 or network not in problem.message:
                 raise
             # Somebody pruned the network under us; another node may have seen it first and have a new one by now.
             if self._network == network:
                 self._network = None
-            primary, transport = await self._start_primary(spec, images[0], await self._get_network())
-        await self._start_services(spec, primary.id)
-        await progress(f"Started {', '.join(c.image for c in spec.containers)}\n".encode())
-        return self._sandbox(spec.node, primary, transport)
+            return await self._start_primary(spec, images[0], await self._get_network())
 
     async def _start_primary(self, spec: SandboxSpec, image: Image, network: str) -> tuple[DockerContainer, AttachTransport]:
         """Attached before it starts: nothing that it says can be missed."""
@@ -167,6 +179,8 @@ class DockerExecutor:
 
     async def _get_network(self) -> str:
         """The id of the jobs' network. Its name is no key: the engine keeps two of one name if two asked at once."""
+        if self._options.network is not None:
+            return self._options.network
         async with self._network_lock:
             if self._network is None:
                 found = await self._networks()
@@ -196,6 +210,8 @@ class DockerExecutor:
 
     async def _remove_networks(self) -> None:
         """The engine keeps one as long as a container is on it."""
+        if self._options.network is not None:
+            return
         with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(self._options.start_timeout_s):
                 for network in await self._networks():
@@ -267,6 +283,8 @@ class DockerExecutor:
         return await self._engine.docker.containers.list(all=1, filters=json.dumps(filters))
 
     async def check(self) -> str | None:
+        if self._begun is not None and self._begun.version() is not None:
+            return None  # it has just answered, and a run is short
         try:
             async with asyncio.timeout(self._options.start_timeout_s):
                 await self._engine.docker.version()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import aiodocker
 import aiohttp
 
 from appliance.executors.hijack import Hijack, open_hijack
+from appliance.executors.late import Late
 from appliance.executors.supervised import opening
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
 
 STDERR_KEPT_BYTES = 2000
 
@@ -58,27 +62,37 @@ async def attach(engine: Engine, container_id: str) -> AttachTransport:
 class Engine:
     """The two ways to the engine: its JSON API by aiodocker, raw streams by `hijack`."""
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None, version: str | None = None) -> None:
+        """`version` of the API, where it is known already ("v1.41")."""
         self.url = url
-        parts = urlsplit(url)
+        self._tls = tls
+        self._version = version
+        self._streams: dict[Hijack, str] = {}  # to the container each belongs to
+        self._late = Late(self._client)
+        self.docker = cast("aiodocker.Docker", self._late)
+
+    def _client(self) -> aiodocker.Docker:
+        parts = urlsplit(self.url)
         # The default connector has 100 connections; long-lived streams use them up and then everything hangs.
         if parts.scheme == "unix":
-            self._connector: aiohttp.BaseConnector = aiohttp.UnixConnector(parts.path, limit=0)
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(parts.path, limit=0)
             base = "unix://localhost"
         else:
-            self._connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
-            base = f"{'https' if tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
-        self._tls = tls
-        self._streams: dict[Hijack, str] = {}  # to the container each belongs to
-        self.docker = aiodocker.Docker(url=base, connector=self._connector)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+            base = f"{'https' if self._tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
+        return aiodocker.Docker(url=base, connector=connector)
+
+    def container(self, container_id: str) -> DockerContainer:
+        """One whose id is known. The engine is not asked."""
+        return cast("DockerContainer", Late(lambda: self.docker.containers.container(container_id), id=container_id))
 
     async def attach(self, container_id: str) -> Hijack:
-        if self.docker.api_version == "auto":
+        if self._version is None and self.docker.api_version == "auto":
             await self.docker.version()
         return await self.stream(f"containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1", container_id)
 
     async def stream(self, path: str, container_id: str, body: Any = None, *, tty: bool = False) -> Hijack:
-        stream = await open_hijack(self.url, self.docker.api_version, path, body, tty=tty, tls=self._tls)
+        stream = await open_hijack(self.url, self._version or self.docker.api_version, path, body, tty=tty, tls=self._tls)
         self._streams[stream] = container_id
         stream.on_close = self._forget
         return stream
@@ -94,5 +108,7 @@ class Engine:
     async def close(self) -> None:
         for container_id in set(self._streams.values()):
             self.let_go(container_id)
-        await self.docker.close()
-        await self._connector.close()
+        if self._late.is_made:
+            connector = self.docker.connector
+            await self.docker.close()
+            await connector.close()

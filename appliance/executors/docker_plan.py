@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from appliance.executors.base import DOCKER_SOCKET, Container, DockerAccess, SandboxSpec
 from appliance.executors.payload import quote
@@ -21,6 +21,7 @@ SMALLEST_MEMORY_BYTES = 6 << 20  # the engine refuses less
 class DockerOptions:
     """How sandboxes are made here; each has its place in the settings."""
 
+    network: str | None = None  # of jobs, made by somebody else; None: one of our own
     network_mtu: int | None = None  # of the jobs' network; None leaves the engine's default
     primary_environment_in_steps: bool = False  # CircleCI hides `environment` of the primary container from steps
     oom_score_adj: int = 500  # jobs die before the appliance does
@@ -40,6 +41,20 @@ class DockerOptions:
     shared_socket: str = "/var/run/docker.sock"  # of the engine itself, for jobs that may use it
     private_start_timeout_s: float = 90.0
     private_stop_timeout_s: float = 25.0
+
+
+class Begun(Protocol):
+    """Somebody who has started a primary container before the executor was there. All may block until it runs."""
+
+    @property
+    def network(self) -> str:
+        """What all containers are to be on."""
+
+    def version(self) -> str | None:
+        """Of the engine's API, "v1.41"; None when it did not answer."""
+
+    def take(self, spec: SandboxSpec) -> str | None:
+        """The id of a container that runs and was made for just this spec; it is the taker's then."""
 
 
 @dataclass(frozen=True)

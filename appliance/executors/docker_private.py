@@ -14,16 +14,18 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiodocker
-from aiodocker.containers import DockerContainer
 
 from appliance import shim
 from appliance.errors import SandboxError, Unavailable
 from appliance.executors.base import DOCKER_SOCKET, PrivateDocker
 from appliance.executors.docker_plan import INDEX_LABEL, INSTANCE_LABEL, NODE_LABEL, DockerOptions
 from appliance.executors.docker_requests import to_the_end
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,16 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiodocker
-from aiodocker.containers import DockerContainer
 
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.hijack import Hijack
 from appliance.executors.payload import expand_home
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,10 @@ SLACK_NS = 10**9  # two pieces' times are out of order by less
 _MOST_NEWER = 20_000  # pieces kept while the mark is looked for
 _LISTEN = "0A"
 _MOST_PROCESSES = 200  # of a service, looked at for who listens
-_FOREVER = aiohttp.ClientTimeout(total=None)
+
+
+def _forever() -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None)
 
 
 class DockerService:
@@ -47,7 +50,7 @@ class DockerService:
             params["since"] = reading.since
         async with (
             speaking_plainly("read a service's log"),
-            self._docker._query(f"containers/{self._name}/logs", params=params, timeout=_FOREVER) as response,
+            self._docker._query(f"containers/{self._name}/logs", params=params, timeout=_forever()) as response,
             response,  # the client leaves it to us to let go of it
         ):
             while data := await response.content.readany():
@@ -59,7 +62,7 @@ class DockerService:
     async def exit(self) -> Exit:
         async with speaking_plainly("wait for a service"):
             path = f"containers/{self._name}/wait"
-            async with self._docker._query(path, method="POST", timeout=_FOREVER) as response, response:
+            async with self._docker._query(path, method="POST", timeout=_forever()) as response, response:
                 await response.read()
             state = (await self._inspect())["State"]
         if state["Running"]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiodocker
 import aiohttp
-from aiodocker.containers import DockerContainer
 
 from appliance.executors import cgroups
 from appliance.executors.base import Usage
 from appliance.executors.docker_plan import INDEX_LABEL
 from appliance.executors.docker_private import is_engine
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
 
 _ANSWER_S = 10.0
 _NOTHING = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)

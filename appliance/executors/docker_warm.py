@@ -27,11 +27,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiodocker
 import aiohttp
-from aiodocker.containers import DockerContainer
 
 from appliance.errors import SandboxError
 from appliance.executors.base import DockerAccess, SandboxSpec
@@ -47,6 +46,9 @@ from appliance.executors.docker_plan import (
 from appliance.executors.docker_requests import to_the_end
 from appliance.executors.supervised import opening
 
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
+
 log = logging.getLogger(__name__)
 
 WARM_LABEL = "rondo.warm"
@@ -59,7 +61,10 @@ _HALF_LIFE_S = 1800.0  # of a use
 _FORGOTTEN = 0.25  # what is left of one use after an hour: a recipe below it is one no more
 _MOST_RECIPES = 32
 _SETTLED_S = 60.0  # one that is younger is not thrown out for one of another recipe
-_TROUBLE = (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError, SandboxError)
+
+
+def _trouble() -> tuple[type[Exception], ...]:
+    return aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError, SandboxError
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,7 @@ class WarmPool:
                 path = f"containers/{warm.container.id}/update"
                 change = {key: limits[key] for key in _CHANGEABLE}
                 await self._engine.docker._query_json(path, method="POST", data=change)
-        except _TROUBLE as problem:
+        except _trouble() as problem:
             log.warning("a container made ahead cannot be taken", extra={"container": name, "error": str(problem)})
             return False
         return True
@@ -209,7 +214,7 @@ class WarmPool:
             self._wake.clear()
             try:
                 await self._tend()
-            except _TROUBLE as problem:
+            except _trouble() as problem:
                 log.warning("no container can be made ahead", extra={"error": str(problem)})
                 await asyncio.sleep(_REST_S)
 
@@ -281,7 +286,7 @@ class WarmPool:
     async def _delete(self, container: DockerContainer, node: str) -> None:
         """What cannot be removed now is a stranger from here on, and the janitor's."""
         try:
-            with contextlib.suppress(*_TROUBLE):
+            with contextlib.suppress(*_trouble()):
                 async with asyncio.timeout(self._options.close_timeout_s):
                     await container.delete(force=True, v=True)
         finally:

@@ -128,5 +128,7 @@ def noted(place: Place) -> Iterator[bool]:
     mark = place.state / "running"
     had_crashed = mark.exists()
     mark.touch()
-    yield had_crashed
-    mark.unlink(missing_ok=True)
+    try:
+        yield had_crashed
+    finally:
+        mark.unlink(missing_ok=True)

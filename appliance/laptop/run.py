@@ -9,7 +9,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +20,8 @@ from appliance.core import Core, Reach
 from appliance.engine import cancels, intake, moves
 from appliance.engine.drafting import Drafter
 from appliance.engine.recovery import sweep
-from appliance.errors import BadRequest, NotFound
+from appliance.errors import BadRequest, InvalidConfig, NotFound
+from appliance.executors.docker_plan import Begun
 from appliance.language import Untyped, read_head
 from appliance.language import plan as plans
 from appliance.laptop import outcome
@@ -49,10 +50,6 @@ _LOOK_S = 0.2
 _KEPT = 5  # pipelines whose rows stay: their timings split later tests
 
 
-class InvalidConfig(BadRequest):
-    """The config cannot run. The text is all of its problems, with lines and carets."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What a run is made of."""
@@ -65,11 +62,12 @@ class Run:
     display: Display
     colours: Colours
     keys: Keys | None  # None: nobody sits there
+    begun: Begun | None = None
     had_crashed: bool
 
     async def to_the_end(self) -> int:
         """The exit code: 0, 1 failed, 3 on hold, 130 canceled. Raises RondoError when it cannot be begun."""
-        async with cores.made(self.settings, SystemClock(), self.place.state, forges=self._forges, web_url=_WEB_URL) as core:
+        async with self._core() as core:
             await self._check_engine(core)
             await self._leave_behind(core)
             drafter = cores.drafter_of(core, lambda plan: self._choose(core, plan))
@@ -106,6 +104,17 @@ class Run:
 
     # Before the pipeline
 
+    def _core(self) -> AbstractAsyncContextManager[Core]:
+        return cores.made(
+            self.settings,
+            SystemClock(),
+            self.place.state,
+            forges=self._forges,
+            web_url=_WEB_URL,
+            begun=self.begun,
+            has_machines=bool(self.settings.tables("machines")),
+        )
+
     def _forges(self, settings: Settings, data: Path, identity: Identity) -> Mapping[Vcs, Provider]:
         git = Git(timeout_s=settings.number("git.timeout"))
         tree = WorkingTree(git, self.place.repository, data / "scratch")
@@ -122,6 +131,7 @@ class Run:
             shells = Shells(self.display, self.keys, approvals.paused)
         return Reach(
             on_failure=None if shells is None else shells.open,
+            has_identity=False,
             git_url=lambda project: project.public_git_url or "",
             ssh_command=lambda number, index: "",
             known_hosts=core.known_hosts.lines,
@@ -136,7 +146,7 @@ class Run:
             found.append(chosen(plan, self.wishes))
             return found[0]
 
-        async with cores.made(self.settings, SystemClock(), self.place.state, forges=self._forges, web_url=_WEB_URL) as core:
+        async with self._core() as core:
             await self._draft(core, cores.drafter_of(core, choose))
         return found[0]
 
