@@ -91,7 +91,7 @@ class Walk:
             step=step.name,
             message=outcome.message,
             command_id=self.current,
-            working_directory=posixpath.join(self._facts.plan.working_directory, of_step or ""),
+            working_directory=posixpath.join(self._facts.plan.working_directory, *([of_step] if of_step else [])),
         )
         self.current = None
         await self._shop.on_failure(failure)
