@@ -220,7 +220,7 @@ class Run:
             project = projects.find(tx, f"{org}/{repo}")
         except NotFound:
             url = self.snapshot.origin_url or self.place.root.as_uri()
-            vcs = Vcs.GITHUB if urlsplit(url).hostname == "github.com" or url.startswith("git@github.com:") else Vcs.GIT
+            vcs = _forge_of(self.snapshot.origin_url)
             branch = self.snapshot.default_branch
             project = projects.add(tx, org=org, repo=repo, vcs=vcs, git_url=url, default_branch=branch, now_ms=now_ms)
         tx.execute("DELETE FROM secrets")
@@ -315,6 +315,12 @@ def _names(url: str | None, root: Path) -> tuple[str, str]:
     if len(parts) >= 2:
         return parts[-2], parts[-1]
     return "local", parts[-1] if parts else root.name or "project"
+
+
+def _forge_of(url: str | None) -> Vcs:
+    """Where no origin says otherwise it is GitHub: that is what configs are written for."""
+    is_github = url is None or urlsplit(url).hostname == "github.com" or url.startswith("git@github.com:")
+    return Vcs.GITHUB if is_github else Vcs.GIT
 
 
 def _typed(source: str, given: Mapping[str, str]) -> dict[str, str | int | bool]:

@@ -97,7 +97,8 @@ def test_a_shell_in_the_container_of_a_failed_step(docker_engine: Engine, tmp_pa
 
 
 def test_a_second_ctrl_c_leaves_containers_to_the_next_run(docker_engine: Engine, tmp_path: Path) -> None:
-    tree = tree_in(tmp_path, CONFIG.replace("echo deep in it; exit 3", "trap '' TERM; echo deep in it; sleep 1000"))
+    slow = "{name: lasts, command: trap '' TERM; echo deep in it; sleep 1000}"
+    tree = tree_in(tmp_path, CONFIG.replace("echo deep in it; exit 3", slow))
     environment = {**tree.environment, "DOCKER_HOST": docker_engine.url, "RONDO_JOBS_GRACE": "60"}
     with terminal(tree.argv("bad"), tree.root, environment) as screen:
         screen.until("deep in it")

@@ -35,11 +35,13 @@ jobs:
   build:
     machine: true
     steps:
-      - run: |
-          trap 'echo goodbye; exit 5' TERM
-          echo $$ > "$PIDS"/pid
-          echo begun
-          while :; do sleep 0.1; done
+      - run:
+          name: lasts
+          command: |
+            trap 'echo goodbye; exit 5' TERM
+            echo $$ > "$PIDS"/pid
+            echo begun
+            while :; do sleep 0.1; done
 """
 FAILS = """
 version: 2.1
