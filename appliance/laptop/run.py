@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from appliance import core as cores
+from appliance.blobs import Blobs
 from appliance.clock import SystemClock
 from appliance.core import Core, Reach
 from appliance.engine import cancels, intake, moves
@@ -34,8 +35,9 @@ from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, chosen
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
 from appliance.settings import Settings
-from appliance.store import contexts, pipelines, projects
+from appliance.store import contexts, local_runs, pipelines, projects
 from appliance.store.database import Tx
+from appliance.store.retention import Gone
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import Identity
@@ -161,13 +163,12 @@ class Run:
         """What earlier runs did not end is over: a killed one's jobs and sandboxes, approvals that nobody gave."""
         now_ms = core.clock.now_ms()
 
-        def end(tx: Tx) -> None:
+        def end(tx: Tx) -> list[str]:
             for project in projects.all_of(tx):
                 cancels.cancel_open(tx, project.id, "a later run", now_ms)
-            if not self.wishes.keeps_caches:
-                tx.execute("DELETE FROM caches")
+            return [] if self.wishes.keeps_caches else local_runs.forget_caches(tx)
 
-        await core.db.write(end)
+        _drop(core, Blobs.CACHES, await core.db.write(end))
         if self.had_crashed:
             for executor in core.executors.values():
                 await sweep(executor, set())
@@ -223,8 +224,7 @@ class Run:
             vcs = _forge_of(self.snapshot.origin_url)
             branch = self.snapshot.default_branch
             project = projects.add(tx, org=org, repo=repo, vcs=vcs, git_url=url, default_branch=branch, now_ms=now_ms)
-        tx.execute("DELETE FROM secrets")
-        tx.execute("DELETE FROM contexts")
+        local_runs.forget_secrets(tx)
         for name, value in self.wishes.secrets.items():
             projects.set_secret(tx, core.box, project.id, name, value, now_ms)
         for context, variables in self.wishes.contexts.items():
@@ -292,12 +292,21 @@ class Run:
 
     async def _tidy(self, core: Core) -> None:
         """Secrets do not stay, nor what nobody looks at any more."""
+        quota, now_ms = core.settings.integer("caches.quota"), core.clock.now_ms()
 
-        def tidy(tx: Tx) -> None:
-            tx.execute("DELETE FROM secrets")
-            tx.execute("DELETE FROM contexts")
+        def tidy(tx: Tx) -> tuple[Gone, list[str]]:
+            local_runs.forget_secrets(tx)
+            return local_runs.remove_older(tx, _KEPT), local_runs.forget_old_caches(tx, quota, now_ms)
 
-        await core.db.write(tidy)
+        gone, caches = await core.db.write(tidy)
+        core.blobs.drop_logs(gone.jobs)
+        for kind, ids in ((Blobs.ARTIFACTS, gone.artifacts), (Blobs.LAYERS, gone.layers), (Blobs.CACHES, caches)):
+            _drop(core, kind, ids)
+
+
+def _drop(core: Core, kind: str, ids: list[str]) -> None:
+    for blob_id in ids:
+        core.blobs.drop(kind, blob_id)
 
 
 def _add_contexts(tx: Tx, plan: plans.Plan, now_ms: int) -> None:
