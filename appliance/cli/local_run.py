@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _run(args: argparse.Namespace) -> int:
     """Wrong words and whatever keeps a run from beginning are 2; from then on the jobs decide."""
+    gc.disable()  # modules are never garbage: to look through them again and again is a quarter of the start
     from appliance.laptop import place as places
 
     try:
@@ -106,6 +108,8 @@ def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Set
         from appliance.laptop.signs import Colours
         from appliance.laptop.wishes import listed
 
+        gc.freeze()
+        gc.enable()
         logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
         display = _display(args)
         for note in snapshot.notes:
