@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 60.0
 _DAY_MS = 86_400_000
-_LAYERS_LAST_MS = 15 * _DAY_MS  # spec 2.2
 _ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
 _RESULTS_LAST_MS = 60 * _DAY_MS
 _AT_ONCE = 250  # rows removed in one transaction: others wait for the writer meanwhile
@@ -68,7 +67,7 @@ class Janitor:
         now_ms = self._clock.now_ms()
         await self._db.write(lambda tx: people.drop_expired(tx, now_ms))
         await self._sweep_caches(now_ms)
-        await self._forget(Blobs.LAYERS, lambda tx: workspaces.forget_older(tx, now_ms - _LAYERS_LAST_MS, _AT_ONCE))
+        await self._forget(Blobs.LAYERS, lambda tx: workspaces.forget_older(tx, now_ms - workspaces.LAST_MS, _AT_ONCE))
         await self._forget(Blobs.ARTIFACTS, lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS, _AT_ONCE))
         quota = self._artifact_quota
         await self._forget_over(Blobs.ARTIFACTS, lambda tx: artifacts.over(tx, quota, _AT_ONCE), artifacts.forget)

@@ -106,13 +106,16 @@ async def _expanded(step: plans.PersistToWorkspace, node: NodeView) -> tuple[lis
 async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
     """Unpack the layers of all jobs upstream, in the order of the graph."""
     data = node.data
-    edges, layers = await data.db.read(lambda tx: _facts(tx, data.job_id, data.workspace_id))
+    edges, layers, rows = await data.db.read(lambda tx: _facts(tx, data.job_id, data.workspace_id))
     order = upstream(edges, data.job_id)
     places = {job_id: place for place, job_id in enumerate(order)}
     mine = sorted((layer for layer in layers if layer.job_id in places), key=lambda layer: places[layer.job_id])
     if clash := _clash(mine, order):
         return await _failed(node, f"Concurrent upstream jobs persisted the same file(s): {', '.join(clash[:5])}")
-    if not mine:
+    gone = await data.db.read(lambda tx: _gone(tx, [row for row in rows if row.id in places], mine, data.clock.now_ms()))
+    for name in gone:
+        await node.say(f"What job {name} persisted is gone: it ran long ago, and workspaces are kept for 15 days\n")
+    if not mine and not gone:
         await node.say("No job upstream has persisted anything\n")
     for layer in mine:
         try:
@@ -128,16 +131,32 @@ async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
     return SUCCESS
 
 
-def _facts(tx: Tx, job_id: JobId, workspace_id: str) -> tuple[list[tuple[JobId, JobId]], list[workspaces.Layer]]:
-    """The workflow's edges, and the layers under the names that their jobs have in it: a rerun carries jobs over."""
+def _facts(
+    tx: Tx, job_id: JobId, workspace_id: str
+) -> tuple[list[tuple[JobId, JobId]], list[workspaces.Layer], list[jobs.Job]]:
+    """The workflow's edges, the layers under the ids that their jobs have in it (a rerun carries jobs over), its jobs."""
     workflow_id = jobs.by_id(tx, job_id).workflow_id
-    here = {row.origin_id or row.id: row.id for row in jobs.of_workflow(tx, workflow_id)}
+    rows = jobs.of_workflow(tx, workflow_id)
+    here = {row.origin_id or row.id: row.id for row in rows}
     layers = [
         replace(layer, job_id=here[layer.job_id])
         for layer in workspaces.layers_of(tx, workspace_id)
         if layer.job_id in here  # not of a run before this one, whose job is run again here
     ]
-    return requirements.edges(tx, workflow_id), layers
+    return requirements.edges(tx, workflow_id), layers, rows
+
+
+def _gone(tx: Tx, rows: Iterable[jobs.Job], layers: Iterable[workspaces.Layer], now_ms: int) -> list[str]:
+    """The names of jobs that a rerun carried over so late that their layers were forgotten."""
+    there = {layer.job_id for layer in layers}
+    return [
+        row.name
+        for row in rows
+        if row.origin_id is not None
+        and row.id not in there
+        and (row.stopped_at_ms or now_ms) < now_ms - workspaces.LAST_MS
+        and any(isinstance(step, plans.PersistToWorkspace) for step in jobs.plan_of(tx, row.id).steps)
+    ]
 
 
 def upstream(edges: Iterable[tuple[JobId, JobId]], job_id: JobId) -> Mapping[JobId, frozenset[JobId]]:

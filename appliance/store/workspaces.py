@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from appliance.model import JobId
 from appliance.store.database import Tx
 
+LAST_MS = 15 * 86_400_000  # spec 2.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:

@@ -13,6 +13,7 @@ import aiohttp
 from appliance.app import Appliance
 from appliance.model import JobId, WorkflowId
 from appliance.store import jobs, people
+from appliance.store.database import Tx
 from tests.whole import ON_THIS_HOST, Place, house, until
 
 EXECUTOR = "docker: [{image: x}]"
@@ -114,6 +115,27 @@ async def test_a_rerun_from_failed_carries_over_with_its_workspace_and_its_resul
         artifacts = await client.get(f"/project/circleci/acme/app/{now['make']['job_number']}/artifacts")
         assert [item["path"] for item in artifacts["items"]] == ["made.txt"]
         await again_from_start(client, place, first, made)
+
+
+async def test_a_job_that_ran_too_long_ago_is_said_to_have_left_nothing(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    config = CONFIG.replace("EXECUTOR", EXECUTOR).replace("MARKS", str(marks))
+    async with house(tmp_path, ON_THIS_HOST) as (place, appliance), client_of(place, appliance) as client:
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+        await place.ended()
+        first = await first_workflow(client)
+        assert await client.ended(first) == "failed"
+
+        def twenty_days_pass(tx: Tx) -> None:
+            tx.execute("UPDATE jobs SET stopped_at_ms = stopped_at_ms - 20 * 86400000")
+            tx.execute("DELETE FROM layers")
+
+        place.read(twenty_days_pass)
+        _, answer = await client.post(f"/workflow/{first}/rerun", {"from_failed": True})
+        await client.ended(answer["workflow_id"])
+        assert "What job make persisted is gone" in log_of(place, answer["workflow_id"], "use")
 
 
 async def again_from_start(client: Client, place: Place, first: str, made: str) -> None:
