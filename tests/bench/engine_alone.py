@@ -1,5 +1,7 @@
 """python -m tests.bench.engine_alone FOLDER SECONDS PIPELINES_PER_S: the engine at work, with sandboxes that do nothing.
 
+With 0 pipelines a second there are always IN_FLIGHT of them: how much it can do at most.
+
 A process of its own, so that its memory is the engine's. Real are the database, the scheduler, the runners with their
 logs and tokens, and the transactions of intake; the executor is not, and no forge is asked for a config. Says what it
 measured as one line of JSON.
@@ -44,6 +46,7 @@ PROJECTS = 30_000
 STEPS = 5
 JOBS = ("build", "lint", "test", "deploy")  # build, then two beside each other, then the last
 WARM_S = 5.0
+IN_FLIGHT = 40  # pipelines
 _STEP_S = 0.2  # of doing nothing: so that many are under way at once, as in life
 _REVISION = "1" * 40
 _QUEUED = "SELECT id, queued_at_ms FROM jobs"
@@ -211,10 +214,23 @@ async def feed(house: House, of_projects: list[ProjectId], per_s: float, seconds
     return number
 
 
+async def keep_busy(house: House, of_projects: list[ProjectId], seconds: float) -> int:
+    """As many pipelines in flight as there may be; how many there were."""
+    of = plan()
+    begin_s, number = time.monotonic(), 0
+    while time.monotonic() - begin_s < seconds:
+        while number - len(house.seen.ended_s) // len(JOBS) < IN_FLIGHT:
+            await house.push(of_projects[number * 7919 % len(of_projects)], number, of)
+            number += 1
+        await asyncio.sleep(0.005)
+    return number
+
+
 async def measure(folder: Path, seconds: float, per_s: float) -> dict[str, float]:
     async with working(folder) as house:
         made = await house.db.write(lambda tx: add_projects(tx, PROJECTS))
-        feeding = asyncio.ensure_future(feed(house, made, per_s, WARM_S + seconds))
+        feed_it = feed(house, made, per_s, WARM_S + seconds) if per_s else keep_busy(house, made, WARM_S + seconds)
+        feeding = asyncio.ensure_future(feed_it)
         await asyncio.sleep(WARM_S)
         before_mb, cpu_s, begin_s, first = rss_mb(), time.process_time(), time.monotonic(), len(house.seen.begun_ms)
         await asyncio.sleep(seconds)
