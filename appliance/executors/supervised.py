@@ -142,12 +142,13 @@ class SupervisedSandbox(ABC):
         return parse_exports(output.decode("utf-8", "surrogateescape"))
 
     async def put(self, name: str, data: bytes) -> None:
-        await self._pour(f"{self._find_state}\n{_PUT}", name, data)
+        await self._pour(_PUT, name, data)
 
     async def install(self, name: str, text: str) -> None:
-        await self._pour(_WAIT.format(find_state=self._find_state) + _INSTALL, name, text.encode())
+        await self._pour(_INSTALL, name, text.encode())
 
     async def _pour(self, script: str, name: str, data: bytes) -> None:
+        script = _WAIT.format(find_state=self._find_state) + script
         process = await self.process(["sh", "-c", script, "rondo", name])
         try:
             await process.write(data)

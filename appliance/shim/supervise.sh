@@ -359,7 +359,7 @@ r_make_folder() { # STATE
         done
     fi
     r_dir=$1
-    mkdir -p "$r_dir/bin" "$r_dir/task" # somebody may `put` a file there already
+    mkdir -p "$r_dir/bin" "$r_dir/task"
 }
 
 r_find_cgroup() {

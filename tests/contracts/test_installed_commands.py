@@ -35,6 +35,14 @@ async def test_an_installed_command_comes_before_those_of_the_image(real_world: 
         assert await step == (b'{"message": "Accepted."} 200', Exit(0))
 
 
+async def test_a_file_can_be_put_before_the_supervisor_has_begun(real_world: World) -> None:
+    """It would lie where the supervisor does not look, or in no folder at all."""
+    sandbox = await real_world.open()
+    await sandbox.put("early/file", b"12345")
+    script = 'cat "$CIRCLE_INTERNAL_TASK_DATA/early/file"'
+    assert await finish(sandbox, Command(id="1", script=script)) == (b"12345", Exit(0))
+
+
 LAID = """
 mkdir -p "$CIRCLE_INTERNAL_TASK_DATA/x" && cd "$CIRCLE_INTERNAL_TASK_DATA/x"
 mkfifo pipe; ln -s pipe link; mkdir folder; printf 12345 >file
