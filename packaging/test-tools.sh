@@ -7,6 +7,7 @@ lacking=
 [ -d /run/systemd/system ] || [ -x /usr/sbin/sshd ] || lacking=' openssh-server'
 for pair in \
     chromium:chromium ssh:openssh-client git:git busybox:busybox-static zstd:zstd dash:dash \
+    mksh:mksh zsh:zsh ksh93:ksh93u+m yash:yash toybox:toybox \
     mawk:mawk gawk:gawk original-awk:original-awk debootstrap:debootstrap; do
     command -v "${pair%%:*}" >/dev/null || lacking="$lacking ${pair#*:}"
 done

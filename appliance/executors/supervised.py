@@ -416,8 +416,11 @@ while :; do
     r_over=; [ -s "$r_exit" ] && r_over=1
     r_size=$(($(stat -c %s "$r_log" 2>/dev/null || wc -c <"$r_log")))
     if [ "$r_size" -gt "$r_at" ]; then
-        dd if="$r_log" bs=65536 skip=$((r_at / 65536)) 2>/dev/null |
-            tail -c "+$((r_at % 65536 + 1))" | head -c "$((r_size - r_at))"
+        if command -v dd >/dev/null; then
+            dd if="$r_log" bs=65536 skip=$((r_at / 65536)) 2>/dev/null | tail -c "+$((r_at % 65536 + 1))"
+        else
+            tail -c "+$((r_at + 1))" "$r_log"
+        fi | head -c "$((r_size - r_at))"
         r_at=$r_size
     fi
     [ -z "$r_over" ] || break

@@ -8,6 +8,9 @@ r_tell() { printf '\001%s %s\n' "$r_nonce" "$*"; }
 
 r_fail() { r_tell no "$*"; exit 0; }
 
+# The program of that name in procps takes "-KILL -123" for "KILL to -1": to all that this user has.
+case $(command -v kill) in */*) r_fail 'the shell called sh there has no kill of its own (posh?); make it dash or bash' ;; esac
+
 r_identity() { # PID: r_who = a word that names this process and none after it; "" when it has ended
     r_who=
     if [ -r /proc/self/stat ]; then

@@ -99,13 +99,14 @@ r_do() { # NONCE OFFSET, for r_id: run it, wait for its end, tell it. A NONCE "-
     r_before=$r_oom
     r_find_pipe
     if [ -n "$r_pipe" ]; then
-        cat <"$r_pipe" >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- &
+        exec cat <"$r_pipe" >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- & # exec: or in yash $! waits for cat, and always sleeps
         r_pump=$!
         (r_step) </dev/null
         r_code=$?
     else
         r_do_without_fifo
     fi
+    [ "$r_code" -lt 256 ] || r_code=$((128 + r_code % 128)) # ksh93 adds 256 to the signal's number, yash 384
     r_drain
     r_count_oom
     [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
@@ -114,6 +115,7 @@ r_do() { # NONCE OFFSET, for r_id: run it, wait for its end, tell it. A NONCE "-
 }
 
 r_step() { # becomes the step; returns never
+    [ -z "$r_is_ksh93" ] || ulimit -c "$(ulimit -c)" # ksh93 has no process for a subshell until it must
     exec 3>&- 5<&- 6<&-
     r_self
     echo "$r_pid ;" >"$r_dir/$r_id.pid"
@@ -138,7 +140,7 @@ r_find_pipe() { # r_pipe = a FIFO that nobody holds: the former one, when its pu
 r_do_without_fifo() {
     { (r_step) </dev/null; echo "$? ;" >"$r_dir/$r_id.code"; } | {
         exec 7<&0
-        cat <&7 >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- 7<&- &
+        exec cat <&7 >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- 7<&- &
         echo "$! ;" >"$r_dir/$r_id.pump"
     }
     r_read_word "$r_dir/$r_id.pump" && r_pump=$r_word
@@ -215,9 +217,12 @@ r_print_rest() { # ID NONCE OFFSET, of an ended command: at most 16 MiB, so that
     r_say end "$2" "$r_code" "$r_size" "$r_oom"
 }
 
-r_print_part() { # FILE OFFSET COUNT; dd because busybox's tail reads all that comes before
-    dd if="$1" bs=65536 skip=$(($2 / 65536)) count=$(($3 / 65536 + 2)) 2>/dev/null |
-        tail -c "+$(($2 % 65536 + 1))" | head -c "$3"
+r_print_part() { # FILE OFFSET COUNT; dd because busybox's tail reads all that comes before; toybox has none
+    if command -v dd >/dev/null; then
+        dd if="$1" bs=65536 skip=$(($2 / 65536)) count=$(($3 / 65536 + 2)) 2>/dev/null | tail -c "+$(($2 % 65536 + 1))"
+    else
+        tail -c "+$(($2 + 1))" "$1"
+    fi | head -c "$3"
 }
 
 r_measure() { r_size=$(($(stat -c %s "$1" 2>/dev/null || wc -c <"$1"))); } # FILE; busybox's wc would read it
@@ -285,7 +290,7 @@ r_follow() { # ID NONCE OFFSET
         r_is_there starter || r_is_left=1
         if [ ! -e "$r_dir/$1.exit" ] && [ -z "$r_is_left" ]; then
             r_say begin "$2" >&3
-            tail $r_often -c "+$(($3 + 1))" -f "$r_dir/$1.log" 2>/dev/null >&3 3>&- &
+            exec tail $r_often -c "+$(($3 + 1))" -f "$r_dir/$1.log" 2>/dev/null >&3 3>&- &
             r_tail=$!
             echo "$2 $r_tail ;" >"$r_dir/$1.tail"
             return
@@ -344,10 +349,12 @@ r_install() { # The in-job command under both its names. While nobody has sent a
 } 2>/dev/null
 
 r_listen() { # Pass on what steps ask of the appliance: from the FIFO, which any of them may write to, aside to stderr
+    r_listener=
     [ -n "$r_tool" ] || return 0
     [ -p "$r_dir/questions" ] || mkfifo "$r_dir/questions" 2>/dev/null || return 0
     # Open in both directions, so that it never ends. "&" is right here: no program of a user's is ever below it.
-    (while IFS= read -r r_line; do printf '\001question %s ;\n' "$r_line"; done <>"$r_dir/questions" >&2 3>&- 5<&-) &
+    (while IFS= read -r r_line; do printf '\001question %s ;\n' "$r_line"; done) <>"$r_dir/questions" >&2 3>&- 5<&- &
+    r_listener=$!
 }
 
 r_make_folder() { # STATE
@@ -371,10 +378,18 @@ r_find_cgroup() {
 
 r_find_setsid() { # r_detach = words before a command that give it its own session
     r_detach=$(command -v setsid) && return
-    r_detach=$(command -v busybox) && "$r_detach" setsid true 2>/dev/null && { r_detach="$r_detach setsid"; return; }
+    for r_name in busybox toybox; do
+        r_detach=$(command -v $r_name) && "$r_detach" setsid true && { r_detach="$r_detach setsid"; return; }
+    done
+    r_detach=$(command -v perl) && "$r_detach" -MPOSIX -e1 && # macOS; without a blank, as it is split into words
+        { r_detach="$r_detach -MPOSIX -e POSIX::setsid();exec(@ARGV);exit(127)"; return; }
     r_detach=
     trap '' HUP
-}
+} 2>/dev/null
+
+r_find_shell() {
+    r_is_ksh93=$(eval '[ -z "${.sh.version}" ] || echo yes') || r_is_ksh93=
+} 2>/dev/null
 
 r_find_often() { # r_often = words that let a tail look often: on overlay file systems it polls, once a second
     r_often='-s 0.1'
@@ -385,7 +400,13 @@ r_top() {
     exec 3>&1
     until [ -e "$r_dir/over" ]; do
         : >"$r_dir/main" >"$r_dir/starter"
-        r_main 2>/dev/null | { exec 5<&0 </dev/null; r_install; r_listen; r_starter; }
+        r_main 2>/dev/null | {
+            exec 5<&0 </dev/null
+            r_install
+            r_listen
+            r_starter
+            [ -z "$r_listener" ] || kill "$r_listener"
+        }
         for r_log in "$r_dir"/*.log; do
             r_id=${r_log##*/}
             r_id=${r_id%.log}
@@ -396,12 +417,15 @@ r_top() {
 
 # A login shell sets PATH anew, and reads this file afterwards.
 r_path_again='case $PATH in *"${CIRCLE_INTERNAL_TASK_DATA%/task}/bin"*) ;; *) PATH=${CIRCLE_INTERNAL_TASK_DATA%/task}/bin:$PATH ;; esac'
+# The program of that name in procps takes "-TERM -123" for "TERM to -1": to all that this user has.
+case $(command -v kill) in */*) echo 'the shell called sh has no kill of its own (posh?); use dash or bash' >&2; exit 1 ;; esac
 r_umask=$(umask)
 umask 077
 r_make_folder "$1" || { echo 'no writable folder among /tmp, /var/tmp, /dev/shm and the home' >&2; exit 1; }
 r_cgroup=${r_events-} # where it is not a container's: set by machine.py
 [ "$1" = - ] && r_find_cgroup
 shift
+r_find_shell
 r_find_setsid
 r_find_often
 [ -s "$r_dir/bash_env" ] || echo "$r_path_again" >"$r_dir/bash_env"

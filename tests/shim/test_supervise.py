@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from appliance import shim
-
-SHELLS = [("dash",), ("bash",), ("busybox", "sh")]
+from tests.shim.machines import COMMON, RARE, WITHOUT_PROC, make_machine
 
 
 class Supervised:
     """A supervisor on two pipes. `until` reads up to a mark and keeps the rest."""
 
-    def __init__(self, process: asyncio.subprocess.Process, state: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, state: Path, kind: str) -> None:
         self.process = process
+        self.kind = kind
         self.state = state
         self._held = b""
+
+    def needs_proc(self) -> None:
+        if self.kind in WITHOUT_PROC:
+            pytest.skip("the test itself needs /proc")
 
     async def say(self, *lines: str) -> None:
         await self.say_bytes("".join(f"{line}\n" for line in lines).encode())
@@ -56,25 +61,37 @@ class Supervised:
         await self.say(f"run {command_id} {kind} {nonce} 0 ;", *start, "=", *body, ".")
 
 
-@pytest.fixture(params=SHELLS, ids=lambda words: words[0])
-async def supervised(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Supervised]:
-    if shutil.which(request.param[0]) is None:
-        pytest.skip(f"no {request.param[0]} here")
+@asynccontextmanager
+async def supervisor(kind: str, folder: Path) -> AsyncIterator[Supervised]:
+    """One on a machine of that kind; all it started is gone at the end."""
+    machine = make_machine(kind, folder)
     process = await asyncio.create_subprocess_exec(
-        *request.param,
-        *("-c", shim.text("supervise.sh"), "rondo", str(tmp_path / "state")),
+        *machine.argv,
+        *("-c", shim.supervisor(), "rondo", str(folder / "state")),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
-        cwd=tmp_path,
+        cwd=folder,
+        env=machine.environment,
     )
-    yield Supervised(process, tmp_path / "state")
-    for file in (tmp_path / "state").glob("*.pid"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(file.read_text().split()[0]), signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    yield Supervised(process, folder / "state", kind)
+    for file in (folder / "state").glob("*.pid"):
+        with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
+            end_group(int(file.read_text().split()[0]))
+    end_group(process.pid)
     await process.communicate()
+
+
+def end_group(pid: int) -> None:
+    assert pid > 1  # 1 would mean everything
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@pytest.fixture(params=[*COMMON, *(pytest.param(kind, marks=pytest.mark.slow) for kind in RARE)])
+async def supervised(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Supervised]:
+    async with supervisor(request.param, tmp_path) as made:
+        yield made
 
 
 async def test_a_short_command_is_answered_in_one_go(supervised: Supervised) -> None:
@@ -111,7 +128,7 @@ async def test_a_long_command_is_streamed_and_ends_with_its_size(supervised: Sup
 
 
 async def test_a_new_question_ends_the_old_answer(supervised: Supervised) -> None:
-    await supervised.run("1", "echo one; sleep 1000")
+    await supervised.run("1", "echo one; exec sleep 1000")
     for nonce, offset in (("a", 0), ("b", 1), ("c", 4)):
         await supervised.say(f"follow 1 {nonce} {offset} ;")
         await supervised.until(f"\x01begin {nonce}\n".encode())
@@ -122,6 +139,29 @@ async def test_a_new_question_ends_the_old_answer(supervised: Supervised) -> Non
     assert await supervised.until(b"\n") == b"143 4 0"
 
 
+async def test_a_kill_takes_all_of_the_group(supervised: Supervised) -> None:
+    await supervised.run("1", "(trap '' TERM; exec sleep 1000) & echo $!; exec sleep 1000", "a")
+    await supervised.say("follow 1 f 0 ;")
+    await supervised.until(b"begin f\n")
+    pid = int(await supervised.until(b"\n"))
+    assert pid > 1
+    await supervised.say("kill 1 1 ;")
+    assert (await supervised.until(b"\x01end f ")) == b"" and (await supervised.until(b"\n")).startswith(b"143 ")
+    if supervised.kind == "bare":
+        os.kill(pid, signal.SIGKILL)  # without setsid there is no group
+        return
+    async with asyncio.timeout(20):
+        while is_running(pid):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 async def test_a_payload_cut_off_is_as_if_never_sent(supervised: Supervised) -> None:
     await supervised.say_bytes(b"run 1 fg a 0 ;\n-exec true\n=\n-echo ha")
     await supervised.say_bytes(b"\nsync ;\n")
@@ -130,7 +170,7 @@ async def test_a_payload_cut_off_is_as_if_never_sent(supervised: Supervised) -> 
 
 
 async def test_a_line_cut_off_is_no_command(supervised: Supervised) -> None:
-    await supervised.run("1", "echo on; sleep 1000")
+    await supervised.run("1", "echo on; exec sleep 1000")
     await supervised.say("follow 1 a 0 ;")
     await supervised.until(b"on\n")
     await supervised.say("kill 1", "kill 1 5", "follow 1 zz", "run 2 fg b", ";", "", "nonsense ;", "sync ;")
@@ -161,6 +201,7 @@ async def test_long_output_comes_in_parts_after_the_end(supervised: Supervised) 
 
 
 async def test_output_opened_again_by_its_name_is_not_emptied(supervised: Supervised) -> None:
+    supervised.needs_proc()
     await supervised.run("1", "echo one; echo two >/dev/stderr; echo three | tee /dev/stderr >/dev/null; echo four", "a")
     output, ended = await supervised.answer("a")
     assert (sorted(output.split()), ended[0]) == ([b"four", b"one", b"three", b"two"], "0")
@@ -168,9 +209,10 @@ async def test_output_opened_again_by_its_name_is_not_emptied(supervised: Superv
 
 
 async def test_an_end_is_not_told_before_the_log_is_written(supervised: Supervised) -> None:
+    supervised.needs_proc()
     # The pump is the starter's only other child; pgrep is not everywhere, and neither is /proc/PID/children.
     find = f"read -r starter rest <{supervised.state}/starter; for stat in /proc/[0-9]*/stat; do read -r line <$stat"
-    find += "; set -- ${line##*) }; [ $2 = $starter ] && [ ${line%% *} != $$ ] && pump=${line%% *}; done 2>/dev/null"
+    find += '; set -- $line; [ "$4" = $starter ] && [ $1 != $$ ] && pump=$1; done 2>/dev/null'
     stop = "kill -STOP $pump; echo last; (sleep 0.5; kill -CONT $pump) >/dev/null 2>&1 &"
     await supervised.run("1", f"{find}; sleep 5 & {stop}", "a")
     assert await supervised.answer("a") == (b"last\n", ["0", "-", "0"])
@@ -187,6 +229,7 @@ async def test_a_background_command_says_nothing_here(supervised: Supervised) ->
 
 
 async def test_its_files_are_for_its_user_alone_but_the_step_has_its_own_umask(supervised: Supervised) -> None:
+    supervised.needs_proc()  # and GNU's `stat`
     await supervised.run("1", f"umask; cd {supervised.state}; stat -c '%a %n' . 1.log 1.start 1.script bash_env")
     output = (await supervised.answer("n0"))[0].decode().split("\n")
     assert output[0].endswith(f"{os.umask(os.umask(0o022)):03o}"[-3:]) or output[0] == "0022"
@@ -200,6 +243,15 @@ async def test_it_ends_with_its_input(supervised: Supervised) -> None:
     supervised.process.stdin.close()
     async with asyncio.timeout(20):
         assert await supervised.process.wait() == 0
+
+
+def test_a_shell_without_a_kill_of_its_own_is_refused(tmp_path: Path) -> None:
+    """Tried without posh, and without anything that could end more than this test: the check comes before all else."""
+    text = shim.text("supervise.sh").replace("command -v kill", "echo /usr/bin/kill")
+    words = ("dash", "-c", text, "rondo", str(tmp_path / "state"))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and "no kill of its own" in done.stderr
+    assert not (tmp_path / "state").exists()
 
 
 def test_its_text_fits_in_an_argument_and_has_no_comment_lines() -> None:
