@@ -1,4 +1,7 @@
-"""python -m tests.engine.simulation [--worlds N] [--seed FIRST]: so many worlds, and what is wrong with them."""
+"""python -m tests.engine.simulation [--worlds N] [--seed FIRST]: so many worlds, and what is wrong with them.
+
+Besides one stream of work to a hundred worlds.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from tests.engine.simulation import Wrong, run_world, template
+from tests.engine.simulation.streams import run_stream
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,6 +27,8 @@ def main(words: Sequence[str]) -> int:
     for number in range(1, options.worlds + 1):
         try:
             run_world(options.seed + number - 1, empty)
+            if number % 100 == 0:
+                run_stream(options.seed + number)
         except Wrong as wrong:
             found += 1
             print(f"\n{wrong}", flush=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from appliance.engine import fit as real
 from appliance.engine.classes import GIB
 from appliance.model import JobId, ProjectId
-from tests.engine.simulation.pool import SIZES, Fit, Node, Pool
+from tests.engine.simulation.pool import SIZES, Fit, Node, Pool, Wrong
 
 TICKS = 400
 SMALL, LARGE = ("small", "small", "small", "medium", "broad"), ("large", "huge")
@@ -45,7 +45,10 @@ def run_stream(seed: int, fit: Fit = real.fit) -> int:
             del held[node], ends_at_ms[node]
         usable = pool.usable()
         wishes = [replace(one, machines=usable) for one in waiting]
-        decision = pool.decide(fit, wishes, held, now_ms)
+        try:
+            decision = pool.decide(fit, wishes, held, now_ms)
+        except Wrong as wrong:
+            raise Wrong(f"stream {seed}, second {tick}: {wrong}") from None
         for start in decision.starts:
             node = (start.wish.job_id, start.wish.index, 1)
             lasts_ms = start.wish.lasts_ms or chance.randint(2, 9) * 1000
