@@ -273,6 +273,7 @@ def _janitor(core: Core) -> Janitor:
         artifact_quota=core.settings.integer("artifacts.quota"),
         disk_floor=core.settings.integer("disk.floor"),
         docker_layers_days=core.settings.number("remote_docker.layers_days"),
+        every_s=core.settings.number("retention.every"),
         retention=Retention(db=core.db, blobs=core.blobs, terms=choices.terms(core.settings)),
     )
 

@@ -176,6 +176,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("artifacts.quota", "integer", 50 * GIB, "What the artifacts of one project may take; past it the oldest of ended jobs go.", "bytes", least=0),
     Option("workspaces.layer", "integer", 10 * GIB, "What one persist_to_workspace may add, compressed; a step with more fails.", "bytes", least=0),
     Option("workspaces.all", "integer", 50 * GIB, "What all jobs of one workflow may persist.", "bytes", least=0),
+    Option("retention.every", "number", 60.0, "Time between two looks for what is too old, too large, or left over.", "seconds", least=1),
     Option("retention.pipelines_days", "number", 0.0, "Pipelines older than this go, with all that hangs on them. 0: never; else 90 or more, since they can be rerun until then.", "days", least=0),
     Option("retention.logs_days", "number", 365.0, "Logs of jobs that ended longer ago go. 0: never.", "days", least=0),
     Option("retention.logs_size", "integer", 0, "What all logs may take; past it the oldest go. 0: any size, as long as the disk has room.", "bytes", least=0),

@@ -1,4 +1,4 @@
-"""Sweeps every minute what others could not: on this host sandboxes whose removal failed, expired logins, old blobs."""
+"""Sweeps every now and then what others could not: on this host sandboxes whose removal failed, expired logins, old blobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 60.0
 _DAY_MS = 86_400_000
 _ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
 _RESULTS_LAST_MS = 60 * _DAY_MS
@@ -39,6 +38,7 @@ class Janitor:
         disk_floor: int,
         artifact_quota: int = 1 << 62,
         docker_layers_days: float = 7.0,
+        every_s: float = 60.0,
         free: Callable[[], int] | None = None,
         retention: Retention | None = None,
     ) -> None:
@@ -51,13 +51,14 @@ class Janitor:
         self._artifact_quota = artifact_quota
         self._retention = retention
         self._docker_layers_last_ms = int(docker_layers_days * _DAY_MS)
+        self._every_s = every_s
         self._free = free or (lambda: free_bytes(blobs.root))
         self._strangers: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Ends only by being cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(self._every_s)
             try:
                 await self.sweep_once()
             except DiskFull as error:

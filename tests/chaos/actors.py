@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 from appliance.crypto import github_signature
 from tests.chaos.configs import ON_THIS_HOST_ALONE, Config
+from tests.chaos.moments import moment
 from tests.chaos.world import World
 from tests.engine_fixture import EngineUnavailable, PrivateEngine
 from tests.scenarios.test_doors import SECRET as HOOK_SECRET
@@ -122,12 +123,12 @@ async def people(world: World) -> None:
 async def killer(world: World, kills: int, until_s: float) -> None:
     """SIGKILL at moments of every kind, SIGTERM now and then; started again at once, or after a pause."""
     while sum(world.story.kills.values()) < kills and time.monotonic() < until_s:
-        await _moment(world)
+        what = await moment(world)
         if world.chance.random() < 0.1:
             await world.process.terminate()
             world.story.others["SIGTERM"] += 1
         else:
-            world.story.kills[phase(world)] += 1
+            world.story.kills[what] += 1
             if not await _kill(world):
                 world.story.deaths.append(world.process.said[-1000:])
         if world.chance.random() < 0.25:
@@ -147,42 +148,6 @@ async def _kill(world: World) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def _moment(world: World) -> None:
-    """Any time; or just after something has begun that a kill could tear."""
-    wanted = world.chance.choice(("", "", "", *_PHASES))
-    deadline = time.monotonic() + world.chance.uniform(0.0, 5.0)
-    while time.monotonic() < deadline:
-        if wanted and phase(world) == wanted:
-            await asyncio.sleep(world.chance.uniform(0.0, 0.06))
-            return
-        await asyncio.sleep(0.004)
-
-
-_PHASES = {
-    "taking in a push": "SELECT 1 FROM triggers WHERE state = 'open'",
-    "opening a sandbox": "SELECT 1 FROM nodes WHERE status = 'running' AND sandbox IS NULL",
-    "between steps": (
-        "SELECT 1 FROM nodes WHERE status = 'running' AND sandbox IS NOT NULL AND NOT EXISTS (SELECT 1 FROM steps"
-        " WHERE steps.job_id = nodes.job_id AND steps.idx = nodes.idx AND steps.status = 'running')"
-    ),
-    "closing a sandbox": "",
-}
-
-
-def phase(world: World) -> str:
-    """What the appliance is about now, the rarest thing first."""
-    for name, query in _PHASES.items():
-        if world.rows(query + " LIMIT 1") if query else _is_closing(world):
-            return name
-    return "in mid-step" if world.rows("SELECT 1 FROM nodes WHERE status = 'running' LIMIT 1") else "idle"
-
-
-def _is_closing(world: World) -> bool:
-    there = {path.name for path in (world.scratch / "sandboxes").iterdir()}
-    owned = {row["sandbox"] for row in world.rows("SELECT sandbox FROM nodes WHERE status = 'running'")}
-    return bool(there - owned)
 
 
 async def engine_breaker(world: World) -> None:
@@ -233,14 +198,11 @@ def _fill(path: str) -> None:
 
 async def clock_setter(world: World) -> None:
     """The wall clock jumps, back and forth; at the end it is what it was at its latest."""
-    latest = 0
     while not world.is_over and world.has_fake_time:
         await asyncio.sleep(world.chance.uniform(4.0, 10.0))
-        offset_s = world.chance.randint(-1200, 1200)
-        latest = max(latest, offset_s)
-        world.set_clock(offset_s)
+        world.set_clock(world.chance.randint(-1200, 1200))
         world.story.others["clock jumps"] += 1
-    world.set_clock(latest)
+    world.set_clock(world.latest_clock_s)
 
 
 @contextlib.asynccontextmanager

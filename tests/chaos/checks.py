@@ -44,14 +44,39 @@ def check(world: World, report: Report) -> None:
 def _check_pipelines(world: World, report: Report) -> None:
     """None lost, none doubled, none that nobody pushed."""
     found: dict[str, list[str]] = defaultdict(list)
-    for row in world.rows("SELECT json_extract(event, '$.revision') AS revision, state FROM pipelines"):
-        found[row["revision"]].append(row["state"])
+    scheduled = 0
+    for row in world.rows(
+        "SELECT json_extract(event, '$.revision') AS revision, json_extract(event, '$.kind') AS kind, state FROM pipelines"
+    ):
+        if row["kind"] == "scheduled_pipeline":
+            scheduled += 1
+            if row["revision"] not in world.story.pushed or row["state"] not in ("created", "setup"):
+                report.wrong(f"a schedule's pipeline of {row['revision'][:8]} is {row['state']}")
+        else:
+            found[row["revision"]].append(row["state"])
     report.counts["pipelines"] = sum(map(len, found.values()))
+    report.counts["pipelines that schedules began"] = scheduled
+    _check_schedules(world, report)
     for revision in world.story.pushed.keys() | found.keys():
         if revision not in world.story.pushed:
             report.wrong(f"a pipeline that nobody pushed: {revision}")
         elif found.get(revision, []) not in (["created"], ["setup"]):  # a setup job that was lost; its workflow tells
             report.wrong(f"push {revision[:8]} of {world.story.pushed[revision][0]}: pipelines {found.get(revision)}")
+
+
+def _check_schedules(world: World, report: Report) -> None:
+    """A slot begins one pipeline, however often the clock has passed it; and none is forgotten."""
+    slots = Counter(
+        row["slot"]
+        for row in world.rows(
+            "SELECT pipelines.project_id || json_extract(event, '$.semantic_key') AS slot FROM pipelines"
+            " WHERE json_extract(event, '$.kind') = 'scheduled_pipeline'"
+        )
+    )
+    report.violations += [f"a schedule fired {count} times: {slot}" for slot, count in slots.items() if count > 1]
+    for row in world.rows("SELECT * FROM schedules"):
+        if row["due_at_ms"] is None or row["due_at_ms"] < world.now_ms() - 30_000:
+            report.wrong(f"a schedule is due since {row['due_at_ms']}, and it is {world.now_ms()}: {row['result']}")
 
 
 def _check_workflows(world: World, report: Report, revision: str, name: str, config: Config) -> None:
@@ -121,13 +146,18 @@ def _check_artifacts(world: World, report: Report, name: str, config: Config, jo
 def _check_steps(world: World, report: Report) -> None:
     """Each log byte for byte; of a step that was stopped, what it told until then."""
     shows = {step: text for _, config in world.story.pushed.values() for step, text in config.shows.items()}
-    for row in world.rows("SELECT steps.*, jobs.number FROM steps JOIN jobs ON jobs.id = job_id"):
+    for row in world.rows("SELECT steps.*, jobs.number, logs_removed_at_ms FROM steps JOIN jobs ON jobs.id = job_id"):
         path = (
             world.place.data / "blobs/logs" / row["job_id"][:2] / row["job_id"] / str(row["idx"]) / f"{row['position']}.log"
         )
         text = path.read_text("utf-8") if path.exists() else ""
         where = f"job {row['number']}.{row['idx']} step {row['position']} {row['name']!r} ({row['status']})"
         report.counts["steps"] += 1
+        if row["logs_removed_at_ms"] is not None:
+            report.counts["steps whose logs were too many and are gone"] += 1
+            if path.exists():
+                report.wrong(f"{where}: its log was removed, and is there")
+            continue
         report.counts["log bytes"] += len(text)
         text = _PAUSES.sub(r"\1", text)
         talk = TALKS.get(row["name"])

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from appliance.crypto import SecretBox, load_or_make_key
+from appliance.engine import moves_schedules, timetables
 from appliance.model import Vcs
 from appliance.settings import Value
 from appliance.store import people, projects
@@ -32,8 +33,16 @@ from tests.whole import ON_THIS_HOST, Place, Served, settings_for
 
 HOSTED = ("app", "site", "tool")
 DISK_BYTES = 96 << 20
+LOG_BYTES = 12 << 20  # the oldest go
 FAKE_TIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 UP_S = 30.0
+EVERY_MINUTE = moves_schedules.Wish(
+    name="every minute",
+    timetable={"per-hour": 60, "hours-of-day": list(range(24)), "days-of-week": list(timetables.WEEKDAYS)},
+    branch="main",
+    parameters={},
+    is_system=True,
+)
 
 
 @dataclass
@@ -61,6 +70,8 @@ class World:
     story: Story = field(default_factory=Story)
     token: str = ""
     is_over: bool = False  # nothing new is begun
+    clock_s: int = 0  # by so much the appliance's wall clock is off
+    latest_clock_s: int = 0
     trees: dict[str, Place] = field(default_factory=dict)
 
     def rows(self, query: str, values: Mapping[str, Any] | None = None) -> list[sqlite3.Row]:
@@ -116,8 +127,13 @@ class World:
     def touch(self, what: str) -> None:
         self.story.touched.setdefault(what, set()).update(self.running())
 
+    def now_ms(self) -> int:
+        """By the appliance's wall clock."""
+        return int((time.time() + self.clock_s) * 1000)
+
     def set_clock(self, offset_s: int) -> None:
         """From now on the appliance's wall clock is off by so much."""
+        self.clock_s, self.latest_clock_s = offset_s, max(self.latest_clock_s, offset_s)
         new = self.scratch / "clock.new"
         new.write_text(f"{offset_s:+d}\n")
         new.rename(self.scratch / "clock")
@@ -154,6 +170,8 @@ def _options(world_engine: PrivateEngine | None, forge: Forge, scratch: Path) ->
         "github.api": forge.url,
         "github.token": "forge-token",
         "drain.longest": 2.0,
+        "retention.every": 2.0,
+        "retention.logs_size": LOG_BYTES,
     }
     if world_engine is not None:
         options |= {"docker.enabled": True, "docker.url": f"unix://{world_engine.socket}"}
@@ -203,6 +221,7 @@ def _furnish(world: World) -> None:
         for name in HOSTED[1:]:
             project = projects.add(tx, org="acme", repo=name, vcs=Vcs.HOSTED, git_url=None, default_branch="main", now_ms=1)
             projects.set_secret(tx, box, project.id, "SECRET", SECRET, 1)
+            moves_schedules.create(tx, project.id, EVERY_MINUTE, people.by_name(tx, "tester"), time.time_ns() // 1_000_000)
         return people.make_token(tx, people.by_name(tx, "tester").id, "api", 1)
 
     world.token = place.read(add)
