@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 from appliance.crypto import github_signature
 from tests.chaos.configs import ON_THIS_HOST_ALONE, Config
+from tests.chaos.machines import PATIENCE_S, Far
 from tests.chaos.moments import moment
 from tests.chaos.world import World
 from tests.engine_fixture import EngineUnavailable, PrivateEngine
@@ -205,6 +206,43 @@ async def clock_setter(world: World) -> None:
     world.set_clock(world.latest_clock_s)
 
 
+async def machine_breaker(world: World) -> None:
+    """Networks to the machines are cut, on one side or on both, or fall silent; their servers and runners end."""
+    far = world.far
+    while not world.is_over and far is not None:
+        await asyncio.sleep(world.chance.uniform(3.0, 10.0))
+        if world.is_over:
+            return
+        what = world.chance.choice(("cut", "cut", "silent", "silent", "silent for long", "server ended", "runner killed"))
+        if what == "cut":
+            far.proxy.cut(half=world.chance.random() < 0.5)
+            far.relay.cut()
+        elif what == "silent":
+            await _silence(far, world.chance.uniform(0.3, 6.0))
+        elif what == "silent for long":
+            async with _watched(world, "machine"):
+                await _silence(far, world.chance.uniform(PATIENCE_S, 2 * PATIENCE_S))
+        elif what == "server ended":
+            await asyncio.to_thread(far.machine.server.stop)
+            await asyncio.sleep(world.chance.uniform(0.0, 3.0))
+            await asyncio.to_thread(far.machine.server.start)
+        else:
+            await far.dialler.kill()
+            await asyncio.sleep(world.chance.uniform(0.0, 3.0))
+            await far.dialler.start()
+        world.story.others[f"machines: {what}"] += 1
+
+
+async def _silence(far: Far, seconds: float) -> None:
+    """One of the two, so that what is lost there can go to the other one."""
+    for one in (far.proxy, far.relay)[:: 1 if seconds % 1 < 0.5 else -1][:1]:
+        one.freeze()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            one.thaw()
+
+
 @contextlib.asynccontextmanager
 async def _watched(world: World, what: str) -> AsyncIterator[None]:
     """Note which nodes live through the block: what it does to them is no fault of theirs."""
@@ -227,4 +265,9 @@ async def _watched(world: World, what: str) -> AsyncIterator[None]:
 
 
 Actor = Callable[[World], Coroutine[None, None, None]]
-WEATHER: dict[str, Actor] = {"engine": engine_breaker, "disk": disk_filler, "clock": clock_setter}
+WEATHER: dict[str, Actor] = {
+    "engine": engine_breaker,
+    "disk": disk_filler,
+    "clock": clock_setter,
+    "machines": machine_breaker,
+}

@@ -16,6 +16,8 @@ from tests.chaos.world import World
 from tests.engine_fixture import request_json
 
 _PAUSES = re.compile(r"(\nAttempt \d of \d), in \d+ seconds?(?=\n)")  # a restart may come when it is over
+_STRUCK = {"engine": "docker", "machine": "machine:"}  # executors
+_SILENCES = re.compile(r"\n?machine \w+ (?:has not answered for [^\n]*|answers again)\n")
 _OURS = re.compile(r"\n[^\n]+\n\Z")  # words of Rondo behind what a step told before it was stopped
 
 
@@ -123,7 +125,7 @@ def _excuses(world: World, job: Any) -> set[str]:
     for what, touched in world.story.touched.items():
         for node in nodes:
             fits = node["status"] == "infrastructure_fail" or what == "disk"
-            on_it = what != "engine" or node["executor"] == "docker"
+            on_it = node["executor"].startswith(_STRUCK.get(what, ""))
             if fits and on_it and (node["job_id"], node["idx"]) in touched:
                 found.add(what)
     is_meant = any(TALKS[s["name"]].code for s in _steps(world, job["id"]) if s["name"] in TALKS and s["status"] == "failed")
@@ -146,7 +148,10 @@ def _check_artifacts(world: World, report: Report, name: str, config: Config, jo
 def _check_steps(world: World, report: Report) -> None:
     """Each log byte for byte; of a step that was stopped, what it told until then."""
     shows = {step: text for _, config in world.story.pushed.values() for step, text in config.shows.items()}
-    for row in world.rows("SELECT steps.*, jobs.number, logs_removed_at_ms FROM steps JOIN jobs ON jobs.id = job_id"):
+    for row in world.rows(
+        "SELECT steps.*, jobs.number, logs_removed_at_ms, executor, lost_on FROM steps JOIN jobs ON jobs.id = job_id"
+        " JOIN nodes USING (job_id, idx)"
+    ):
         path = (
             world.place.data / "blobs/logs" / row["job_id"][:2] / row["job_id"] / str(row["idx"]) / f"{row['position']}.log"
         )
@@ -159,7 +164,11 @@ def _check_steps(world: World, report: Report) -> None:
                 report.wrong(f"{where}: its log was removed, and is there")
             continue
         report.counts["log bytes"] += len(text)
-        text = _PAUSES.sub(r"\1", text)
+        text = (
+            _SILENCES.sub("", _PAUSES.sub(r"\1", text))
+            if row["executor"].startswith("machine:")
+            else _PAUSES.sub(r"\1", text)
+        )
         talk = TALKS.get(row["name"])
         if row["status"] in ("running", "waiting"):
             report.wrong(f"{where}: is not over")
@@ -223,13 +232,15 @@ def _check_witness(world: World, report: Report) -> None:
     notes = world.scratch / "witness" / "notes"
     found = Counter(notes.read_text().splitlines()) if notes.exists() else Counter()
     report.counts["step runs witnessed"] += sum(found.values())
+    attempts = {f"{row['job_id']} {row['idx']}": row["attempt"] for row in world.rows("SELECT * FROM nodes")}
+    report.counts["nodes that were lost and started again"] = sum(count > 1 for count in attempts.values())
     for line, count in found.items():
-        name = line.split()[2]
-        if count > TALKS[name].runs:
+        node, _, name = line.rpartition(" ")
+        if count > TALKS[name].runs * attempts.get(node, 1):
             report.wrong(f"a step ran {count} times, not {TALKS[name].runs}: {line}")
     for row in world.rows(
         "SELECT steps.*, nodes.executor FROM steps JOIN nodes ON nodes.job_id = steps.job_id AND nodes.idx = steps.idx"
-        " WHERE nodes.executor = 'local' AND steps.status = 'success'"
+        " WHERE nodes.executor != 'docker' AND nodes.attempt = 1 AND steps.status = 'success'"
     ):
         talk = TALKS.get(row["name"])
         if talk is not None and found[f"{row['job_id']} {row['idx']} {row['name']}"] != talk.runs:
@@ -254,6 +265,8 @@ def leftovers(world: World, instance: str, *, with_blobs: bool) -> Iterator[str]
     """What is still there of jobs that are all over."""
     for path in (world.scratch / "sandboxes").iterdir():
         yield f"sandbox folder {path.name}"
+    for path in world.far.folders() if world.far is not None else ():
+        yield f"folder of a machine {path}"
     if world.engine is not None:
         filters = quote(json.dumps({"label": [f"rondo.instance={instance}"]}))
         for one in request_json(world.engine.socket, "GET", f"/containers/json?all=1&filters={filters}"):
@@ -262,7 +275,7 @@ def leftovers(world: World, instance: str, *, with_blobs: bool) -> Iterator[str]
             yield f"volume {one['Name']}"
     for path in world.place.data.glob("blobs/logs/*/*/*/secrets"):
         yield f"sealed secrets of a node that has ended: {path.relative_to(world.place.data)}"
-    yield from _processes(instance)
+    yield from (f"process {pid}: {command[:80]!r}" for pid, command in processes(instance))
     if with_blobs:
         yield from _strangers(world)
 
@@ -294,11 +307,12 @@ def _strangers(world: World) -> Iterator[str]:
                 yield f"blob without a row: {kind}/{path.name}"
 
 
-def _processes(instance: str) -> Iterator[str]:
-    mark = f"RONDO_SANDBOX={instance}.".encode()
+def processes(instance: str) -> Iterator[tuple[int, bytes]]:
+    """Of jobs, on this host and on machines: what is still there, with its command."""
+    mark = f"RONDO_SANDBOX={instance}".encode()
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and mark in (folder / "environ").read_bytes():
-                yield f"process {folder.name}: {(folder / 'cmdline').read_bytes()[:80]!r}"
+                yield int(folder.name), (folder / "cmdline").read_bytes()
         except OSError:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,14 @@ class Maker:
     witness: Path
     image: str
     helper: str  # the image of services
+    pool_class: str = ""  # of machines that are reached over SSH, where there are some
 
     def make(self, chance: random.Random, kinds: Sequence[str] = ()) -> Config:
         kind = chance.choice(kinds or ALL_KINDS)
         is_docker = kind == "services" or (kind not in ("serial",) and bool(self.image) and chance.random() < 0.5)
-        made: Config = getattr(self, f"_{kind}")(is_docker)
+        is_on_pool = bool(self.pool_class) and chance.random() < 0.5  # where it is not in containers
+        maker = self if is_on_pool else replace(self, pool_class="")
+        made: Config = getattr(maker, f"_{kind}")(is_docker)
         return made
 
     def job(self, is_docker: bool, *steps: str | dict[str, Any], **keys: Any) -> dict[str, Any]:
@@ -119,7 +122,8 @@ class Maker:
         notes = NOTES if is_docker else str(self.witness / "notes")
         plain = [TALKS[step].step(notes) if isinstance(step, str) else step for step in steps]
         if not is_docker:
-            return {"machine": True, "steps": plain, **keys}
+            where = {"resource_class": self.pool_class} if self.pool_class else {}
+            return {"machine": True, "steps": plain, **where, **keys}
         plain.append({"run": {"name": "notes", "when": "always", "command": f"cut -d' ' -f3 {NOTES}"}})
         return {"docker": [{"image": self.image}], "resource_class": "small", "steps": plain, **keys}
 

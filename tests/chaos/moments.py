@@ -56,6 +56,9 @@ MOMENTS: dict[str, Callable[[World], bool]] = {
     ),
     "opening a sandbox": _sees(f"{_RUNS} AND sandbox IS NULL"),
     "in mid-step": _sees(_STEP.format("= 'run'")),
+    "in a step far away": _sees(
+        "SELECT 1 FROM steps JOIN nodes USING (job_id, idx) WHERE steps.status = 'running' AND executor LIKE 'machine:%'"
+    ),
     "in a data step": _sees(_STEP.format(f"IN {_DATA}")),
     "between steps": _sees(
         f"{_RUNS} AND sandbox IS NOT NULL AND NOT EXISTS (SELECT 1 FROM steps"
@@ -79,13 +82,13 @@ async def moment(world: World) -> str:
     names = [ANY, *MOMENTS]
     (wanted,) = world.chance.choices(names, [1 / (1 + kills[name]) ** 2 for name in names])
     if wanted == ANY:
-        await asyncio.sleep(world.chance.uniform(0.0, 5.0))
+        await asyncio.sleep(world.chance.uniform(0.0, 3.0))
         return ANY
     if wanted in _BEFORE:
         _BEFORE[wanted](world)
     # What is true of most moments is waited for after a while only, so that it does not always come right after a start.
-    await asyncio.sleep(world.chance.uniform(0.0, 1.5))
-    deadline = time.monotonic() + _LONGEST_S.get(wanted, 5.0)
+    await asyncio.sleep(world.chance.uniform(0.0, 0.7))
+    deadline = time.monotonic() + _LONGEST_S.get(wanted, 4.0)
     while time.monotonic() < deadline:
         if MOMENTS[wanted](world):
             await asyncio.sleep(world.chance.uniform(0.0, 0.06))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,7 +82,7 @@ async def suffer(scratch: Path, engine: PrivateEngine | None, wish: Wish) -> tup
             for left in checks.left_by_the_process(world, instance, with_blobs=wish.is_thorough):
                 report.wrong(f"left behind: {left}")
         finally:
-            await _end(world)
+            await _end(world, instance)
             (scratch / "rondo.db").write_bytes((world.place.data / "rondo.db").read_bytes())
             _keep_logs(world)
     return world, report
@@ -137,7 +139,7 @@ async def _until_none(look: Callable[[], list[str]], deadline_s: float) -> list[
     return found
 
 
-async def _end(world: World) -> None:
+async def _end(world: World, instance: str) -> None:
     """Whatever went wrong, nothing of ours runs on."""
     process = world.process._process
     if process is not None and process.returncode is None:
@@ -146,6 +148,9 @@ async def _end(world: World) -> None:
     for ref in await executor.list():
         await executor.remove(ref)
     await executor.close()
+    for pid, _ in checks.processes(instance):  # of jobs on machines
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _keep_logs(world: World) -> None:

@@ -27,6 +27,7 @@ from appliance.settings import Value
 from appliance.store import people, projects
 from appliance.store.database import Tx
 from tests.chaos.configs import SECRET, Config, Maker
+from tests.chaos.machines import CLASS, PATIENCE_S, Far, far_machines
 from tests.engine_fixture import BUSYBOX, DEBIAN, PrivateEngine
 from tests.scenarios.test_doors import Forge, add_github_project
 from tests.whole import ON_THIS_HOST, Place, Served, settings_for
@@ -69,6 +70,7 @@ class World:
     has_fake_time: bool
     story: Story = field(default_factory=Story)
     token: str = ""
+    far: Far | None = None  # machines of the pool
     is_over: bool = False  # nothing new is begun
     clock_s: int = 0  # by so much the appliance's wall clock is off
     latest_clock_s: int = 0
@@ -171,6 +173,7 @@ def _options(world_engine: PrivateEngine | None, forge: Forge, scratch: Path) ->
         "github.token": "forge-token",
         "drain.longest": 2.0,
         "retention.every": 2.0,
+        "jobs.machine_patience": PATIENCE_S,
         "retention.logs_size": LOG_BYTES,
     }
     if world_engine is not None:
@@ -188,8 +191,10 @@ async def suffering(scratch: Path, engine: PrivateEngine | None, seed: int) -> A
     with _small_disk(data) as has_own_disk:
         # Jobs of this host work beside the small disk: their own files are not what is to be lost.
         (data / "sandboxes").symlink_to(scratch / "sandboxes")
-        async with forge.serving():
-            settings = settings_for(data, _options(engine, forge, scratch))
+        async with forge.serving(), far_machines(scratch) as far:
+            options = _options(engine, forge, scratch)
+            options |= far.settings(int(str(options["ssh.port"]))) if far else {}
+            settings = settings_for(data, options)
             place = Place(data, scratch / "work-app", settings, {"SECRET": SECRET})
             more = {"TMPDIR": str(scratch / "tmp")}
             if FAKE_TIME.exists():
@@ -199,16 +204,19 @@ async def suffering(scratch: Path, engine: PrivateEngine | None, seed: int) -> A
                 scratch=scratch,
                 place=place,
                 process=Served(place, more),
-                maker=Maker(witness, DEBIAN if engine else "", BUSYBOX),
+                maker=Maker(witness, DEBIAN if engine else "", BUSYBOX, CLASS if far else ""),
                 chance=random.Random(seed),
                 forge=forge,
                 engine=engine,
                 has_own_disk=has_own_disk,
                 has_fake_time=FAKE_TIME.exists(),
+                far=far,
             )
             world.set_clock(0)
             await world.process.start()
             _furnish(world)
+            if far is not None:
+                await far.dial_in()
             yield world
 
 
