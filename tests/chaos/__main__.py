@@ -66,7 +66,7 @@ def table(world: World, report: Report, seed: int, seconds: float) -> str:
     missing = [] if world.has_own_disk else ["disk full (needs root for a small disk)"]
     missing += [] if world.has_fake_time else ["clock jumps (needs the package faketime)"]
     missing += [] if world.engine else ["jobs in containers, dockerd restarts (no engine)"]
-    missing += [] if world.far else ["machines that are cut off (no sshd)"]
+    missing += [] if world.far else ["machines that are cut off (calm, or no sshd)"]
     lines += ["", "left out: " + "; ".join(missing), "", f"VIOLATIONS: {len(report.violations)}"]
     lines += [f"  {one}" for one in report.violations[:SHOWN]]
     return "\n".join(lines)

@@ -62,9 +62,9 @@ class Far:
 
 
 @asynccontextmanager
-async def far_machines(scratch: Path) -> AsyncIterator[Far | None]:
-    """None where there is no sshd."""
-    if openssh.SSHD is None:
+async def far_machines(scratch: Path, *, are_wanted: bool) -> AsyncIterator[Far | None]:
+    """None also where there is no sshd."""
+    if openssh.SSHD is None or not are_wanted:
         yield None
         return
     with openssh.machine(scratch / "far") as there:

@@ -72,7 +72,7 @@ def _empty(engine: PrivateEngine) -> None:
 async def suffer(scratch: Path, engine: PrivateEngine | None, wish: Wish) -> tuple[World, checks.Report]:
     """Everything; what was done and what is wrong."""
     report = checks.Report()
-    async with suffering(scratch, engine, wish.seed) as world:
+    async with suffering(scratch, engine, wish.seed, has_machines="machines" in wish.weather) as world:
         instance = world.rows("SELECT value FROM facts WHERE name = 'instance'")[0]["value"]
         try:
             await _act(world, wish)

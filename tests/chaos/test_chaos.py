@@ -16,7 +16,8 @@ from tests.engine_fixture import Engine
 async def test_a_few_kills_lose_nothing(tmp_path: Path, docker_engine: Engine) -> None:
     """Jobs in containers and on this host, dockerd restarted, the disk full, the clock set: see `checks`."""
     with own_engine() as engine:
-        wish = Wish(kills=8, seed=4, longest_s=10, is_thorough=False, say=lambda text: None)
+        weather = ("engine", "disk", "clock")
+        wish = Wish(kills=8, seed=4, longest_s=10, weather=weather, is_thorough=False, say=lambda text: None)
         world, report = await suffer(tmp_path, engine, wish)
     assert not report.violations, "\n".join(report.violations)
     assert sum(world.story.kills.values()) >= 1

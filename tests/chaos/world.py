@@ -182,8 +182,8 @@ def _options(world_engine: PrivateEngine | None, forge: Forge, scratch: Path) ->
 
 
 @asynccontextmanager
-async def suffering(scratch: Path, engine: PrivateEngine | None, seed: int) -> AsyncIterator[World]:
-    """A furnished appliance that runs, and the places to push from."""
+async def suffering(scratch: Path, engine: PrivateEngine | None, seed: int, *, has_machines: bool) -> AsyncIterator[World]:
+    """A furnished appliance that runs, its machines, and the places to push from."""
     data, witness = scratch / "data", scratch / "witness"
     for folder in (data, witness, scratch / "sandboxes", scratch / "tmp"):
         folder.mkdir()
@@ -191,7 +191,7 @@ async def suffering(scratch: Path, engine: PrivateEngine | None, seed: int) -> A
     with _small_disk(data) as has_own_disk:
         # Jobs of this host work beside the small disk: their own files are not what is to be lost.
         (data / "sandboxes").symlink_to(scratch / "sandboxes")
-        async with forge.serving(), far_machines(scratch) as far:
+        async with forge.serving(), far_machines(scratch, are_wanted=has_machines) as far:
             options = _options(engine, forge, scratch)
             options |= far.settings(int(str(options["ssh.port"]))) if far else {}
             settings = settings_for(data, options)
