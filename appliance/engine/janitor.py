@@ -1,4 +1,4 @@
-"""Sweeps every now and then what others could not: on this host sandboxes whose removal failed, expired logins, old blobs."""
+"""Sweeps now and then what others could not: on this host sandboxes whose removal failed, expired logins, old blobs."""
 
 from __future__ import annotations
 

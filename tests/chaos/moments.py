@@ -73,7 +73,8 @@ MOMENTS: dict[str, Callable[[World], bool]] = {
     "firing a schedule": _is_firing,
 }
 _BEFORE = {"sweeping": _bait_the_janitor, "firing a schedule": _let_a_schedule_come}
-_LONGEST_S = {"sweeping": 12.0, "firing a schedule": 8.0}
+_LONGEST_S = 20.0
+"""Long enough to get there from a start, past what waits to be taken in: else it would never be anywhere else."""
 
 
 async def moment(world: World) -> str:
@@ -82,13 +83,13 @@ async def moment(world: World) -> str:
     names = [ANY, *MOMENTS]
     (wanted,) = world.chance.choices(names, [1 / (1 + kills[name]) ** 2 for name in names])
     if wanted == ANY:
-        await asyncio.sleep(world.chance.uniform(0.0, 3.0))
+        await asyncio.sleep(world.chance.uniform(0.0, 6.0))
         return ANY
     if wanted in _BEFORE:
         _BEFORE[wanted](world)
     # What is true of most moments is waited for after a while only, so that it does not always come right after a start.
     await asyncio.sleep(world.chance.uniform(0.0, 0.7))
-    deadline = time.monotonic() + _LONGEST_S.get(wanted, 4.0)
+    deadline = time.monotonic() + _LONGEST_S
     while time.monotonic() < deadline:
         if MOMENTS[wanted](world):
             await asyncio.sleep(world.chance.uniform(0.0, 0.06))
