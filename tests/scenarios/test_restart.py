@@ -111,19 +111,19 @@ def is_over(place: Place, number: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_kill_at_25_moments_on_this_host(tmp_path: Path) -> None:
+async def test_kill_at_12_moments_on_this_host(tmp_path: Path) -> None:
     async with served(tmp_path, ON_THIS_HOST, {"SECRET": SECRET}) as (place, process):
         config = CONFIG.replace("EXECUTOR", "machine: true")
-        assert await rounds(place, process, config, seed=1, kills=25) == 25
+        assert await rounds(place, process, config, seed=1, kills=12) == 12
 
 
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_kill_at_25_moments_on_docker(tmp_path: Path, docker_engine: Engine) -> None:
+async def test_kill_at_12_moments_on_docker(tmp_path: Path, docker_engine: Engine) -> None:
     async with served(tmp_path, on_docker(docker_engine), {"SECRET": SECRET}) as (place, process):
         config = CONFIG.replace("EXECUTOR", "docker: [{image: rondo-test/debian}]")
-        assert await rounds(place, process, config, seed=2, kills=25) == 25
+        assert await rounds(place, process, config, seed=2, kills=12) == 12
 
 
 @pytest.mark.docker
