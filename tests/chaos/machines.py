@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from appliance.crypto import write_private
 from appliance.settings import Value
 from tests import openssh
 from tests.contracts.tcp_proxy import Proxy, proxy_to
-from tests.dialling import Dialler, Relay
+from tests.dialling import Dialler
 
 CLASS = "chaos/pool"
 PATIENCE_S = 12.0
@@ -25,12 +23,12 @@ class Far:
     machine: openssh.Machine
     proxy: Proxy  # to the machine
     dialler: Dialler
-    relay: Relay  # from the dialler to the appliance
+    relay: Proxy  # from the dialler to the appliance
     key_file: Path
 
     def settings(self, ssh_port: int) -> dict[str, Value]:
         """The tables of both; `ssh_port` is that of the appliance's door."""
-        self.relay._to_port = ssh_port
+        self.relay.target = ssh_port
         same: dict[str, Any] = {
             "os": "linux",
             "arch": "amd64",
@@ -70,13 +68,10 @@ async def far_machines(scratch: Path, *, are_wanted: bool) -> AsyncIterator[Far 
     with openssh.machine(scratch / "far") as there:
         key_file = scratch / "far" / "client_key"
         write_private(key_file, there.private_key.encode())
-        async with proxy_to(there.server.port) as proxy, Relay(0) as relay:
+        async with proxy_to(there.server.port) as proxy, proxy_to(0) as relay:
             dialler = Dialler(scratch / "box", relay.port)
             dialler.folder.mkdir()
             try:
                 yield Far(there, proxy, dialler, relay, key_file)
             finally:
                 await dialler.kill()
-                relay.thaw()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.sleep(0)

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """Counts the connections that it has broken in `cuts`."""
+    """To `target`, a port; one that nobody listens on breaks connections too. Counts in `cuts` those that it has broken."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.cuts = 0
-        self._target = port
+        self.target = port
         self._flows = asyncio.Event()
         self._flows.set()
         self._clients: set[asyncio.StreamWriter] = set()
@@ -24,7 +24,11 @@ class Proxy:
         self._half_open: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            there_reader, there = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
         self._clients.add(writer)
         ways = [
             asyncio.create_task(self._copy(reader, there)),
