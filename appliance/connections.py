@@ -27,7 +27,7 @@ class Connections:
         self._patience_s = patience_s
 
     def executor(self, machine: Machine) -> MachineExecutor:
-        options = MachineOptions(folder=_folder(machine), home=machine.home, patience_s=self._patience_s)
+        options = MachineOptions(folder=_folder(machine), os=machine.os, home=machine.home, patience_s=self._patience_s)
         return MachineExecutor(self._instance, machine.name, self.way_to(machine), options=options)
 
     async def examine(self, machine: Machine) -> machine_check.Examination:

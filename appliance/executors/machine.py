@@ -21,13 +21,14 @@ from typing import TypeVar
 
 from appliance import shim
 from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable
+from appliance.executors import windows
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
 from appliance.executors.machine_channel import ConnectionBroke
-from appliance.executors.machine_link import Connect, Link
+from appliance.executors.machine_link import SHELL, Connect, Link
 from appliance.executors.machine_process import start_machine_process
 from appliance.executors.machine_script import Answered, Script, ask, words
-from appliance.executors.payload import expand_home, exports
+from appliance.executors.payload import expand_home, exports, payload
 from appliance.executors.supervised import Pace, SupervisedSandbox
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class MachineOptions:
     """How sandboxes of a machine are made."""
 
     folder: str = "~/.rondo"  # on the machine; jobs live in INSTANCE/NODE below it
+    os: str = ""  # "windows" is different, see windows.py
     home: str = "fresh"  # or "user": jobs get the user's own HOME, and leave there what they leave
     environment: Mapping[str, str] = field(default_factory=dict)  # for every job, over what a login there has
     end_grace_s: float = 5.0  # between SIGTERM and SIGKILL when a sandbox closes
@@ -72,7 +74,8 @@ class MachineExecutor:
         self.name = f"machine:{name}"
         self.machine = name
         self.options = options or MachineOptions()
-        self.link = Link(connect, keepalive_s=self.options.keepalive_s)
+        shell = windows.COMMAND_LINE if self.options.os == "windows" else SHELL
+        self.link = Link(connect, keepalive_s=self.options.keepalive_s, shell=shell)
         self.ask_s = _ASK_S
         self._instance = instance
         self._pace = pace or Pace()
@@ -169,7 +172,7 @@ class MachineSandbox(SupervisedSandbox):
     """See `base.Sandbox`."""
 
     def __init__(self, executor: MachineExecutor, node: str, pace: Pace) -> None:
-        super().__init__(None, pace)
+        super().__init__(None, pace, windows.payload if executor.options.os == "windows" else payload)
         self._executor = executor
         self._node = node
         self._bridge: Bridge | None = None

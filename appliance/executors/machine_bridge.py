@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from appliance.errors import SandboxError, SandboxLost
 from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
-from appliance.executors.machine_script import COMMAND_LINE, Answered, Script
+from appliance.executors.machine_script import Answered, Script
 from appliance.executors.supervised import CHUNK_BYTES, opening
 
 ATTACH_S = 20.0
@@ -56,7 +56,7 @@ class Bridge:
 async def attach(link: Link, where: Mapping[str, str], node: str, on_close: Callable[[Bridge], None]) -> Bridge:
     """Tie a channel to the supervisor. Raises SandboxLost when it has ended, Unavailable and SandboxError."""
     script = Script("machine.sh", "machine_attach.sh", words=where)
-    channel = await link.channel(COMMAND_LINE)
+    channel = await link.channel(link.shell)
     try:
         async with asyncio.timeout(ATTACH_S):
             await channel.write(script.encode())

@@ -27,6 +27,7 @@ KEEPALIVE_S = 5.0
 KEEPALIVES = 2  # unanswered; the next one that is due ends the connection
 CONNECT_S = 10.0
 LOGIN_S = 15.0
+SHELL = "exec sh -c 'read -r r; eval \"$r\"'"  # why so: machine_script.py
 IDLE_S = 60.0  # then a connection without channels is closed, unless it is the only one
 CHANNEL_S = 30.0  # more than it takes to notice that the connection is dead
 _CLOSE_S = 5.0
@@ -160,7 +161,11 @@ class _Line:
 class Link:
     """All connections to one machine. They are made when they are needed."""
 
-    def __init__(self, connect: Connect, *, idle_s: float = IDLE_S, keepalive_s: float = KEEPALIVE_S) -> None:
+    def __init__(
+        self, connect: Connect, *, idle_s: float = IDLE_S, keepalive_s: float = KEEPALIVE_S, shell: str = SHELL
+    ) -> None:
+        """`shell` is the command line that starts a shell there, which runs what comes on its stdin."""
+        self.shell = shell
         self._connect = connect
         self._keepalive_s = keepalive_s
         self._idle_s = idle_s

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from appliance.errors import RondoError, SandboxError, SandboxLost
 from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
-from appliance.executors.machine_script import COMMAND_LINE, Script, ask
+from appliance.executors.machine_script import Script, ask
 from appliance.executors.payload import expand_home, exports, quote
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ async def start_machine_process(
     text = _text(argv, {**environment, COOKIE: cookie.partition("=")[2]}, working_directory)
     script = Script("machine.sh", "machine_process.sh", words=where, text=text)
     begin = script.encode() if tty is None else await _lay_down(link, where, script)
-    channel = await link.channel(COMMAND_LINE, tty=tty, terminal=environment.get("TERM", "xterm"))
+    channel = await link.channel(link.shell, tty=tty, terminal=environment.get("TERM", "xterm"))
     try:
         async with asyncio.timeout(_START_S):
             await channel.write(begin)

@@ -19,7 +19,6 @@ from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
 from appliance.executors.payload import quote
 
-COMMAND_LINE = "exec sh -c 'read -r r; eval \"$r\"'"
 _LOADER = (
     'r_text=; r_line_end=$(printf "\\nx"); r_line_end=${r_line_end%x}; '
     "while IFS= read -r r_line; do case $r_line in -*) r_text=$r_text${r_line#-}$r_line_end ;; *) break ;; esac; done; "
@@ -79,7 +78,7 @@ async def ask(link: Link, script: Script, data: bytes = b"", *, within_s: float)
     answers = []
     try:
         async with asyncio.timeout(within_s):
-            channel = await link.channel(COMMAND_LINE)
+            channel = await link.channel(link.shell)
             try:
                 with contextlib.suppress(OSError):  # what it said before it ended is the better reason
                     await channel.write(script.encode() + data)

@@ -35,9 +35,13 @@ else set -- /bin/sh -e; fi
 
 def payload(command: Command) -> bytes:
     """The lines that follow `run`: start file, "=", script, "."; every line of text begins with "-"."""
-    if not _ID.match(command.id):
-        raise SandboxError(f"a command id has to match {_ID.pattern}, not {command.id!r}")
-    lines = [*_marked(start_file(command)), "=", *_marked(script_file(command)), ".", ""]
+    return lines_of(command.id, start_file(command), script_file(command))
+
+
+def lines_of(command_id: str, start: str, script: str) -> bytes:
+    if not _ID.match(command_id):
+        raise SandboxError(f"a command id has to match {_ID.pattern}, not {command_id!r}")
+    lines = [*_marked(start), "=", *_marked(script), ".", ""]
     return "\n".join(lines).encode("utf-8", "surrogateescape")
 
 
@@ -55,11 +59,18 @@ def start_file(command: Command) -> str:
         enter_folder(command.base_directory, command.working_directory)
         + pick
         + f'set -- $r_detach "$@" {script}\n'
-        + 'export BASH_ENV="$r_dir/bash_env" CIRCLE_SHELL_ENV="$r_dir/bash_env"\n'
+        + environment_lines(command)
+        + 'exec "$@"\n'
+    )
+
+
+def environment_lines(command: Command) -> str:
+    """Exports: what the step's own variables may replace, then those, then what they may not."""
+    return (
+        'export BASH_ENV="$r_dir/bash_env" CIRCLE_SHELL_ENV="$r_dir/bash_env"\n'
         + 'if [ -S "$r_dir/agent" ]; then export SSH_AUTH_SOCK="$r_dir/agent"; fi\n'  # of add_ssh_keys
         + exports(command.environment)
         + 'export PATH="$r_dir/bin${PATH:+:$PATH}" CIRCLE_INTERNAL_TASK_DATA="$r_dir/task"\n'
-        + 'exec "$@"\n'
     )
 
 

@@ -67,7 +67,9 @@ class Pace:
 class SupervisedSandbox(ABC):
     """What all sandboxes with a supervisor share. A subclass brings the transport, `process` and the folder."""
 
-    def __init__(self, transport: Transport | None, pace: Pace) -> None:
+    def __init__(self, transport: Transport | None, pace: Pace, write: Callable[[Command], bytes] = payload) -> None:
+        """`write` makes the payload of a command."""
+        self._write = write
         self._questions = Questions()
         self._transport: Transport | None = None
         if transport is not None:
@@ -226,7 +228,7 @@ class SupervisedSandbox(ABC):
         self._turn += 1
         turn, silent, wait_s = self._turn, 0, self._pace.before_asking_s
         began_s = asyncio.get_running_loop().time()
-        reading = _Reading(command, offset)
+        reading = _Reading(command, offset, self._write)
         await self._send(reading.run())
         while True:
             data = await self._receive(wait_s)
@@ -285,7 +287,7 @@ class SupervisedSandbox(ABC):
 
     async def _follow_beside(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         """A process of its own prints the log as it grows, then a mark. When it breaks, another goes on."""
-        reading = _Reading(command, offset)
+        reading = _Reading(command, offset, self._write)
         await self._send(reading.run())
         for _ in range(1000):
             process = await self.process(["sh", "-c", f"{self._find_state}\n{reading.print_log()}"])
@@ -305,7 +307,8 @@ class SupervisedSandbox(ABC):
 class _Reading:
     """How far one follower has come: `received` is the offset behind the last byte it was given."""
 
-    def __init__(self, command: Command, offset: int) -> None:
+    def __init__(self, command: Command, offset: int, write: Callable[[Command], bytes]) -> None:
+        self._write = write
         self.received = offset
         self.wants_more = False
         self._command = command
@@ -320,7 +323,7 @@ class _Reading:
     def run(self) -> bytes:
         kind = "bg" if self._command.background else "fg"
         line = f"run {self._command.id} {kind} {self._ask()} {self.received} ;\n"
-        return line.encode() + payload(self._command)
+        return line.encode() + self._write(self._command)
 
     def follow(self) -> bytes:
         return f"follow {self._command.id} {self._ask()} {self.received} ;\n".encode()

@@ -52,7 +52,7 @@ mkdir -- "$r_dir" && cd -- "$r_dir" && mkdir home tmp state bridges shells && mk
     cat >supervise || r_fail "the folder $r_dir cannot be written; is there room?"
 [ "$(tail -n 1 supervise)" = '# the end' ] || r_fail 'the text of the supervisor has not come whole'
 umask "$r_mask"
-unset SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_ORIGINAL_COMMAND SSH_AUTH_SOCK SSH_USER_AUTH
+unset GIT_CONFIG_PARAMETERS GIT_PREFIX SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_ORIGINAL_COMMAND SSH_AUTH_SOCK SSH_USER_AUTH
 eval "$r_exports"
 export TMPDIR="$r_dir/tmp" RONDO_SANDBOX="$r_cookie"
 [ "$r_home" = user ] || export HOME="$r_dir/home"

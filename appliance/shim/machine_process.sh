@@ -4,7 +4,7 @@
 
 [ -z "$r_file" ] || rm -f "$r_file"
 cd -P -- "$r_base/$r_instance/$r_node" 2>/dev/null && r_is_supervised || { r_tell gone; exit 0; }
-unset SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_ORIGINAL_COMMAND SSH_AUTH_SOCK SSH_USER_AUTH
+unset GIT_CONFIG_PARAMETERS GIT_PREFIX SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_ORIGINAL_COMMAND SSH_AUTH_SOCK SSH_USER_AUTH
 eval "$r_exports"
 export TMPDIR="$PWD/tmp" RONDO_SANDBOX="$r_cookie"
 [ "$r_home" = user ] || export HOME="$PWD/home"

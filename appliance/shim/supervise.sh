@@ -332,6 +332,8 @@ r_escalate() { # PID TENTHS
     while [ "$r_left" -gt 0 ] && kill -0 "$r_target"; do
         if sleep 0.1; then r_left=$((r_left - 1)); else sleep 1; r_left=$((r_left - 10)); fi
     done
+    # On Windows programs that are not MSYS2's have no groups. Never tried there.
+    read -r r_winpid <"/proc/$1/winpid" && taskkill //F //T //PID "$r_winpid"
     kill -KILL "$r_target"
 }
 

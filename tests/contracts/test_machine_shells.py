@@ -12,8 +12,8 @@ import pytest
 from appliance.errors import SandboxError
 from appliance.executors.base import Command, Exit, SandboxSpec
 from appliance.executors.machine import MachineExecutor, MachineOptions
-from appliance.executors.machine_link import over_ssh
-from appliance.executors.machine_script import COMMAND_LINE, Script
+from appliance.executors.machine_link import SHELL, over_ssh
+from appliance.executors.machine_script import Script
 from tests.contracts.worlds import QUICK, finish, first_bytes, quiet
 from tests.openssh import machine
 
@@ -26,7 +26,7 @@ def test_every_login_shell_takes_our_command_line(login: str) -> None:
         pytest.skip(f"{login} is not installed here")
     text = 'r_tell ok "it\'s"\nIFS= read -r r_line\necho "$r_line"\n'
     script = Script("machine.sh", words={"r_word": "'a b'"}, text=text)
-    argv = [*login.split(), "-c", COMMAND_LINE]
+    argv = [*login.split(), "-c", SHELL]
     done = subprocess.run(argv, input=script.encode() + b"what is left\n", capture_output=True, check=True)
     assert done.stdout == script.mark + b"ok it's\nwhat is left\n"
 
