@@ -301,5 +301,6 @@ def _spot(member: _Member) -> Spot:
         slots=machine.slots,
         cpus=machine.cpus,
         memory_bytes=machine.memory_bytes,
+        forks=machine.forks,
         trouble=trouble,
     )

@@ -73,6 +73,7 @@ MACHINE: tuple[tuple[str, Kind, str, str], ...] = (
     ("folder", "text", '"~/.rondo"', "Where our files go there."),
     ("dials_in", "boolean", "false", "It cannot be reached and comes by itself (`rondo runner`): then without address, key_file and host_key,"),
     ("runner_key", "text", '"ssh-ed25519 AAAA..."', "but with the public key of its runner."),
+    ("forks", "boolean", "false", "It takes jobs of strangers' forks too: they run as its user, and can read and change all that this user can."),
 )  # fmt: skip
 """What a table [machines.NAME] may say: key, kind, an example, help."""
 
@@ -126,6 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("remote_docker.layers_limit", "integer", 20 * GIB, "Most that one set of layers may take when its job ends; a larger one is not kept.", "bytes", least=0),
     Option("remote_docker.first_uid", "integer", 1_900_000_000, "First of 65536 user ids that nobody else has; private engines run under them.", least=65536),
     Option("local.enabled", "boolean", False, "Run jobs as processes of this host, without isolation: for demos and trusted teams only."),
+    Option("local.forks", "boolean", False, "Strangers' forks run there too. They can read and change all that this server can."),
     Option("local.takes", "text", "machine", "Which jobs go there when it is enabled.", choices=("machine", "all")),
     Option("images", "table", {}, 'Image aliases: pattern = image ("cimg/python:*" = "registry.local/python:3.12"). First match wins.'),
     Option("priorities", "table", {}, 'Who goes first when jobs wait: pattern = number ("acme/app@main" = "10", "acme/*" = "-5"); others have 0. First match wins.'),

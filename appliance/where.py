@@ -22,6 +22,7 @@ def places(settings: Settings) -> placement.Places:
         has_docker=settings.is_on("docker.enabled"),
         has_local=settings.is_on("local.enabled"),
         local_takes_all=settings.text("local.takes") == "all",
+        local_takes_forks=settings.is_on("local.forks"),
         machine_image=settings.text("docker.machine_image"),
         default_class=settings.text("jobs.default_class"),
         classes=_classes(settings),

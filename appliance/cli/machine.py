@@ -57,6 +57,7 @@ def _register_add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add.add_argument("--cpus", type=float, default=0.0, help="what jobs may take of it (default: all)")
     add.add_argument("--memory", metavar="SIZE", type=_size, default=0, help="likewise; 16G (default: all)")
     add.add_argument("--home", default="fresh", help="HOME of jobs: a fresh folder, or the user's own (user)")
+    add.add_argument("--forks", action="store_true", help="jobs of strangers' forks may run there too, as its user")
     add.add_argument("--folder", default="", help="where our files go there (default: ~/.rondo)")
     add_options(add)
     add.set_defaults(run=_add)
@@ -117,6 +118,7 @@ def _definition(args: argparse.Namespace, private_key: str) -> Definition:
         home=args.home,
         folder=args.folder,
         dials_in=args.dials_in,
+        forks=args.forks,
         runner_key=_bare_key(args.key),
     )
 

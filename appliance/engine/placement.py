@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.engine import spots
 from appliance.engine.classes import GIB, Classes, Size
@@ -21,6 +21,7 @@ class Places:
     has_docker: bool
     has_local: bool
     local_takes_all: bool
+    local_takes_forks: bool = False
     machine_image: str
     default_class: str
     classes: Classes
@@ -40,24 +41,40 @@ class Placement:
     memory_bytes: int
 
 
-def place(job: plans.Job, places: Places, pool: Sequence[spots.Spot] = ()) -> Placement | str:
+def place(job: plans.Job, places: Places, pool: Sequence[spots.Spot] = (), *, is_trusted: bool) -> Placement | str:
     """Where and with how much room a job runs, or a sentence why it never can.
 
     A machine that is one for it goes before what stands in for machines on this host, even while it takes nothing.
+    What a stranger wrote runs without isolation only where somebody has allowed just that.
     """
     wanted = spots.ask(job, places.classes, places.default_class)
+    closed: tuple[str, ...] = ()
     if wanted is not None:
-        machines = tuple(spot.name for spot in pool if spots.takes(spot, wanted))
+        fitting = [spot for spot in pool if spots.takes(spot, wanted)]
+        machines = tuple(spot.name for spot in fitting if is_trusted or spot.forks)
         if machines:
             share = wanted.size or Size(0, 0)
             return Placement(machines=machines, cpus=share.cpus, memory_bytes=share.memory_bytes)
+        closed = tuple(spot.name for spot in fitting)
     executor = _executor(job, places, wanted)
+    if executor == "local" and not is_trusted and not places.local_takes_forks:
+        closed = closed or ("local.forks",)
+        executor = _executor(job, replace(places, has_local=False), wanted)
     if executor.startswith("!"):
-        return executor[1:]
+        return _why_no_fork(closed) if closed else executor[1:]
     size = _size(job, executor, places)
     if isinstance(size, str):
         return size
     return Placement(executor=executor, cpus=size.cpus, memory_bytes=size.memory_bytes)
+
+
+def _why_no_fork(closed: Sequence[str]) -> str:
+    """`closed`: the machines that are no places for forks, or the setting of this host."""
+    switch = closed[0] if closed[0] == "local.forks" else f"machines.{closed[0]}.forks"
+    return (
+        "a fork's job does not run on a machine without isolation: there it could read and change what other jobs leave;"
+        f" who trusts all who can open pull requests sets {switch} = true"
+    )
 
 
 def class_of(job: plans.Job, places: Places) -> str:

@@ -128,7 +128,7 @@ class Scheduler:
         known = [] if now == self._spots else list(self._known.items())
         self._spots = now
         for job_id, one in known:
-            placed = placement.place(one.candidate.plan, self._places, tuple(now.values()))
+            placed = self._placed(one.candidate)
             if isinstance(placed, str):
                 del self._known[job_id]  # to be told so
             else:
@@ -146,7 +146,7 @@ class Scheduler:
 
     async def _place(self, facts: _Facts) -> None:
         job_id, candidate = facts.job_id, facts.candidate
-        placed = placement.place(candidate.plan, self._places, tuple(self._spots.values()))
+        placed = self._placed(candidate)
         now_ms = self._clock.now_ms()
         if facts.denied:
             changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, facts.denied, now_ms))
@@ -158,6 +158,10 @@ class Scheduler:
             reason = placed if isinstance(placed, str) else f"there is no context {', '.join(facts.missing)}"
             changed = await self._db.write(lambda tx: moves.fail_waiting_job(tx, job_id, reason, now_ms))
         self._bell.ring("work", "outbox", *changed.topics())
+
+    def _placed(self, candidate: queue.Candidate) -> placement.Placement | str:
+        pool = tuple(self._spots.values())
+        return placement.place(candidate.plan, self._places, pool, is_trusted=candidate.is_trusted)
 
     def _priority(self, candidate: queue.Candidate) -> int:
         names = (candidate.project, f"{candidate.project}@{candidate.branch or ''}")
@@ -243,8 +247,8 @@ class Scheduler:
         known = self._known[start.wish.job_id]
         if admission.why_denied(tx, start.wish.job_id, known.candidate.plan):
             return None  # since it was placed: the next look says so
-        if start.machine != HERE and not takes_jobs(tx, start.machine):
-            return None  # drained this moment
+        if start.machine != HERE and not takes_jobs(tx, start.machine, is_trusted=known.candidate.is_trusted):
+            return None  # drained this moment, or closed to forks
         claim = moves.Claim(
             job_id=start.wish.job_id,
             index=start.wish.index,

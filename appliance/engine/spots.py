@@ -32,6 +32,7 @@ class Spot:
     slots: int = 1
     cpus: float = 0.0  # 0: not known yet
     memory_bytes: int = 0  # 0: not known yet
+    forks: bool = False  # it takes jobs that strangers wrote
     trouble: str = field(default="", compare=False)  # two that differ in nothing else take the same jobs
 
 

@@ -60,6 +60,7 @@ class Definition:
     folder: str = ""  # of our files there
     dials_in: bool = False
     runner_key: str = ""  # public, of one that dials in
+    forks: bool = False  # strangers' forks may run there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class Machine:
     folder: str
     dials_in: bool
     runner_key: str
+    forks: bool
     added_at_ms: int
     drained_at_ms: int | None
     broken_since_ms: int | None
@@ -226,6 +228,7 @@ def _machine(row: sqlite3.Row) -> Machine:
         cpus=row["cpus"] or measured.get("cpus") or 0.0,
         memory_bytes=row["memory_bytes"] or measured.get("memory_bytes") or 0,
         dials_in=bool(row["dials_in"]),
+        forks=bool(row["forks"]),
         measured=measured,
     )
 
@@ -305,16 +308,17 @@ def _put(tx: Tx, box: SecretBox, one: Definition, source: Source, now_ms: int) -
     sealed = box.seal(one.private_key, _purpose(one.name)) if one.private_key else None
     tx.execute(
         "INSERT INTO machines (name, source, address, port, user_name, private_key, key_file, host_key, os, arch, classes,"
-        " slots, cpus, memory_bytes, home, folder, dials_in, runner_key, added_at_ms)"
+        " slots, cpus, memory_bytes, home, folder, dials_in, runner_key, forks, added_at_ms)"
         " VALUES (:name, :source, :address, :port, :user_name, :sealed, :key_file, :host_key, :os, :arch, :classes,"
-        " :slots, :cpus, :memory_bytes, :home, :folder, :dials_in, :runner_key, :now)"
+        " :slots, :cpus, :memory_bytes, :home, :folder, :dials_in, :runner_key, :forks, :now)"
         " ON CONFLICT (name) DO UPDATE SET source = excluded.source, private_key = excluded.private_key,"
         " host_key = CASE WHEN excluded.host_key = '' AND (machines.address, machines.port)"
         " = (excluded.address, excluded.port) THEN machines.host_key ELSE excluded.host_key END,"
         " address = excluded.address, port = excluded.port, user_name = excluded.user_name, key_file = excluded.key_file,"
         " os = excluded.os, arch = excluded.arch, classes = excluded.classes, slots = excluded.slots, cpus = excluded.cpus,"
         " memory_bytes = excluded.memory_bytes, home = excluded.home, folder = excluded.folder,"
-        " dials_in = excluded.dials_in, runner_key = excluded.runner_key, removed_at_ms = NULL",
+        " dials_in = excluded.dials_in, runner_key = excluded.runner_key, forks = excluded.forks,"
+        " removed_at_ms = NULL",
         {**vars(one), "classes": json.dumps(one.classes), "source": source, "sealed": sealed, "now": now_ms},
     )
 
@@ -377,12 +381,12 @@ def undrain(tx: Tx, name: str) -> None:
     tx.execute("UPDATE machines SET drained_at_ms = NULL WHERE name = :name", {"name": name})
 
 
-def takes_jobs(tx: Tx, name: str) -> bool:
-    """Whether it may be given something new: it is there, not drained, not broken."""
+def takes_jobs(tx: Tx, name: str, *, is_trusted: bool) -> bool:
+    """Whether it may be given something new: it is there, not drained, not broken, and takes forks if this is one."""
     row = tx.execute(
         "SELECT 1 FROM machines WHERE name = :name AND drained_at_ms IS NULL AND broken_since_ms IS NULL"
-        " AND removed_at_ms IS NULL",
-        {"name": name},
+        " AND removed_at_ms IS NULL AND (forks OR :trusted)",
+        {"name": name, "trusted": is_trusted},
     ).fetchone()
     return row is not None
 

@@ -63,6 +63,7 @@ class Candidate:
     plan: plans.Job
     project: str  # ORG/REPO
     branch: str | None
+    is_trusted: bool  # no stranger wrote it
     lasts_ms: int | None  # as the latest successes of its name took; None without any
 
 
@@ -70,7 +71,7 @@ def candidate(tx: Tx, job_id: JobId) -> Candidate:
     """Raises NotFound."""
     job = jobs.by_id(tx, job_id)
     row = tx.execute(
-        "SELECT projects.org || '/' || projects.repo AS project, pipelines.branch FROM jobs"
+        "SELECT projects.org || '/' || projects.repo AS project, pipelines.branch, pipelines.is_trusted FROM jobs"
         " JOIN workflows ON workflows.id = jobs.workflow_id JOIN pipelines ON pipelines.id = workflows.pipeline_id"
         " JOIN projects ON projects.id = jobs.project_id WHERE jobs.id = :id",
         {"id": job_id},
@@ -80,6 +81,7 @@ def candidate(tx: Tx, job_id: JobId) -> Candidate:
         plan=jobs.plan_of(tx, job_id),
         project=row["project"],
         branch=row["branch"],
+        is_trusted=bool(row["is_trusted"]),
         lasts_ms=typical_ms(tx, job.project_id, job.name),
     )
 

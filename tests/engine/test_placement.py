@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from appliance.engine import placement
 from appliance.engine.classes import GIB, Classes
-from appliance.engine.placement import Placement, Places, aliased, out_of_memory, place, spec
+from appliance.engine.placement import Placement, Places, aliased, out_of_memory, spec
 from appliance.engine.spots import Spot, why_waiting
 from appliance.errors import ImageError
 from appliance.language import plan as plans
@@ -18,6 +20,10 @@ PLACES = Places(
     has_docker=True, has_local=False, local_takes_all=False, machine_image="", default_class="medium", classes=CLASSES
 )
 DOCKER = plans.Docker(images=(plans.DockerImage(image="x", auth=plans.RegistryAuth(username="$WHO", password="${PW}!")),))
+
+
+def place(wanted: plans.Job, places: Places, pool: Sequence[Spot] = ()) -> Placement | str:
+    return placement.place(wanted, places, pool, is_trusted=True)
 
 
 def job(executor: plans.Executor | None = DOCKER, resource_class: str | None = None) -> plans.Job:

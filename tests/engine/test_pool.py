@@ -93,10 +93,12 @@ class Fleet:
         """The executor of a machine that is in use."""
         return self.made[name][-1]
 
-    async def add(self, name: str, *, slots: int = 1, address: str = "", classes: tuple[str, ...] = ()) -> None:
+    async def add(
+        self, name: str, *, slots: int = 1, address: str = "", classes: tuple[str, ...] = (), forks: bool = False
+    ) -> None:
         wanted = Definition(
             name=name, address=address or name, user_name="ci", private_key="k", slots=slots, classes=classes, cpus=8,
-            memory_bytes=64 * GIB,
+            memory_bytes=64 * GIB, forks=forks,
         )  # fmt: skip
         await self.db.write(lambda tx: machines.add(tx, BOX, wanted, 1))
 
@@ -154,6 +156,8 @@ class Fleet:
         script: str = "sleep",
         resource_class: str | None = None,
         executor: plans.Executor | None = None,
+        *,
+        is_fork: bool = False,
     ) -> list[jobs.Job]:
         """A pipeline of so many jobs, for machines unless `executor` says otherwise."""
         self.numbers += 1
@@ -164,7 +168,12 @@ class Fleet:
                 tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=1
             )
             trigger = Trigger(
-                project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key=f"{number}", branch="main", revision="1" * 40
+                project_id=project.id,
+                kind=TriggerKind.WEBHOOK,
+                semantic_key=f"{number}",
+                branch="main",
+                revision="1" * 40,
+                is_fork=is_fork,
             )
             accepted = moves.accept(tx, trigger, 1, True)
             assert accepted is not None
