@@ -102,7 +102,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 return b""
             self._has_news.clear()
             await self._has_news.wait()
-        taken, size = [self._held.popleft()], 0
+        taken = [self._held.popleft()]
         size = len(taken[0])
         while self._held and size + len(self._held[0]) <= most_bytes:
             size += len(self._held[0])

@@ -152,6 +152,7 @@ class _Line:
         self.connection = connection
         self.channels = 0  # also those that are just being opened
         self.full_until_s = 0.0
+        self.is_spoiled = False  # the wait for a session was cancelled: it may be open there, and nobody can close it
 
     @property
     def is_open(self) -> bool:
@@ -212,7 +213,7 @@ class Link:
 
     def _best(self, now: float) -> _Line | None:
         self._lines = [line for line in self._lines if line.is_open]
-        usable = [line for line in self._lines if line.full_until_s <= now]
+        usable = [line for line in self._lines if line.full_until_s <= now and not line.is_spoiled]
         return max(usable, key=lambda line: line.channels, default=None)
 
     async def _open(self, line: _Line, command: str, tty: tuple[int, int] | None, terminal: str) -> Channel:
@@ -228,18 +229,25 @@ class Link:
                     term_type=terminal or None,
                     term_size=tty,
                 )
-        except BaseException:
-            if channel.was_begun:
-                channel.abort()  # and it leaves when it has ended
-            else:
-                line.channels -= 1
+        except BaseException as problem:
+            if not channel.was_begun:
+                line.is_spoiled = line.is_spoiled or isinstance(problem, asyncio.CancelledError)
+                self._leave(line)
+                raise
+            channel.abort()  # and it leaves when it has ended
+            if isinstance(problem, asyncssh.ChannelOpenError):  # another connection would not change its mind
+                raise SandboxError(f"the machine does not run commands: {problem.reason}") from problem
             raise
         return channel
 
     def _leave(self, line: _Line) -> None:
         line.channels -= 1
         line.full_until_s = 0.0
-        if not line.channels and line.is_open:
+        if line.channels or not line.is_open:
+            return
+        if line.is_spoiled:
+            self._drop(line)
+        else:
             asyncio.get_running_loop().call_later(self._idle_s, self._close_idle, line)
 
     def _close_idle(self, line: _Line) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from appliance.errors import Unavailable
+from appliance.errors import SandboxError, Unavailable
 from appliance.executors.machine_link import Link, over_ssh
 from tests.openssh import Machine, machine
 from tests.whole import until
@@ -104,3 +104,40 @@ async def test_those_who_ask_while_a_connection_fails_share_its_failure(here: Ma
     results = await asyncio.gather(*(link.channel("x") for _ in range(32)), return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results)
     assert attempts == 1
+
+
+async def test_cancelled_waits_for_a_session_use_up_none(here: Machine) -> None:
+    """What was asked for is opened there all the same, and would count among the ten of its connection for ever."""
+    link = Link(over_ssh(here.address()))
+    await (await link.channel("exec true")).wait()
+    for _ in range(12):
+        asking = asyncio.create_task(link.channel("exec cat"))
+        await asyncio.sleep(0)  # now the question is on its way
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(link.channel("exec cat")) for _ in range(10)]
+    assert link.connections == 1
+    for task in tasks:
+        task.result().abort()
+    await link.close()
+
+
+class RunsNothing(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return False
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        return asyncssh.SSHServerSession()  # which says no to every command
+
+
+async def test_a_server_that_runs_no_commands_is_asked_once() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[key], server_factory=RunsNothing)
+    link = Link(lambda: asyncssh.connect("127.0.0.1", server.get_port(), known_hosts=None, config=None, client_keys=None))
+    with pytest.raises(SandboxError, match="does not run commands"):
+        await link.channel("exec true")
+    assert link.connections == 1
+    await link.close()
+    server.close()
