@@ -45,9 +45,10 @@ class Checks:
         return self._troubles.get(name) or f"the {name} executor is being asked whether it can run jobs"
 
     async def _ask(self, name: str) -> None:
+        executor = self._executors.get(name)  # a machine may be removed while we ask about it
         try:
             async with asyncio.timeout(LONGEST_S):
-                trouble = await self._executors[name].check()
+                trouble = await executor.check() if executor is not None else f"there is no {name} any more"
         except TimeoutError:
             trouble = f"the {name} executor has not answered for {LONGEST_S:g} seconds"
         finally:
