@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncssh
 
 from appliance.crypto import SecretBox
-from appliance.errors import Unavailable
+from appliance.errors import StoreError, Unavailable
 from appliance.executors import machine_check
 from appliance.executors.machine import MachineExecutor, MachineOptions
 from appliance.executors.machine_link import Address, Connect, over_ssh
@@ -27,12 +27,12 @@ class Connections:
         self._patience_s = patience_s
 
     def executor(self, machine: Machine) -> MachineExecutor:
-        options = MachineOptions(folder=_folder(machine), os=machine.os, home=machine.home, patience_s=self._patience_s)
+        options = MachineOptions(folder=folder_of(machine), os=machine.os, home=machine.home, patience_s=self._patience_s)
         return MachineExecutor(self._instance, machine.name, self.way_to(machine), options=options)
 
     async def examine(self, machine: Machine) -> machine_check.Examination:
         """Raises Unavailable and SandboxError."""
-        return await machine_check.examine(self.way_to(machine), _folder(machine))
+        return await machine_check.examine(self.way_to(machine), folder_of(machine))
 
     def way_to(self, machine: Machine) -> Connect:
         """Nothing is looked at before the first connection: what is wrong is told where the machine is shown."""
@@ -40,27 +40,33 @@ class Connections:
             return self._runners.connect(machine.name)
 
         async def connect() -> asyncssh.SSHClientConnection:
-            if not machine.host_key:
-                raise Unavailable(f"its host key is not known; `rondo machine check {machine.name}` shows and notes it")
-            private_key = machines.private_key(self._box, machine)
-            address = Address(
-                host=machine.address,
-                port=machine.port,
-                user=machine.user_name,
-                private_key=await asyncio.to_thread(_key_of, machine) if private_key is None else private_key,
-                host_key=machine.host_key,
-            )
-            return await over_ssh(address)()
+            return await over_ssh(await asyncio.to_thread(address_of, self._box, machine))()
 
         return connect
 
 
-def _folder(machine: Machine) -> str:
+def address_of(box: SecretBox, machine: Machine) -> Address:
+    """Where a machine is and how to log in there; it may read a file. Raises Unavailable."""
+    if not machine.host_key:
+        raise Unavailable(f"its host key is not known; `rondo machine check {machine.name}` shows and notes it")
+    return Address(
+        host=machine.address,
+        port=machine.port,
+        user=machine.user_name,
+        private_key=_private_key(box, machine),
+        host_key=machine.host_key,
+    )
+
+
+def folder_of(machine: Machine) -> str:
     return machine.folder or MachineOptions.folder
 
 
-def _key_of(machine: Machine) -> str:
+def _private_key(box: SecretBox, machine: Machine) -> str:
     try:
-        return Path(machine.key_file).read_text("ascii")
+        sealed = machines.private_key(box, machine)
+        return Path(machine.key_file).read_text("ascii") if sealed is None else sealed
+    except StoreError as error:
+        raise Unavailable(f"its key cannot be read: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Unavailable(f"its key {machine.key_file} cannot be read: {error}") from None

@@ -162,6 +162,9 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _examine(store: Store, name: str) -> int:
+    from appliance.connections import address_of, folder_of
+    from appliance.executors.machine_check import examine
+    from appliance.executors.machine_link import over_ssh
     from appliance.store import machines
 
     machine = machines.by_name(store.tx, name)
@@ -170,9 +173,12 @@ def _examine(store: Store, name: str) -> int:
         return 0 if machine.seen_at_ms and not machine.trouble else 1
     if not machine.host_key:
         machine = _pinned_now(store, machine)
-    private = _private_key(store, machine)
     try:
-        found = asyncio.run(_look(machine, private))
+        address = address_of(store.box, machine)
+    except Unavailable as error:  # the server may be allowed to read what we are not
+        raise Refused(f"cannot check machine {name}: {error}") from None
+    try:
+        found = asyncio.run(examine(over_ssh(address), folder_of(machine)))
     except (Unavailable, SandboxError) as error:
         why = str(error)
         store.write(lambda tx: machines.mark_broken(tx, name, why, store.now_ms))
@@ -201,7 +207,8 @@ def _pinned_now(store: Store, machine: Machine) -> Machine:
     key = _bare_key(asyncio.run(shown_host_key(machine.address, machine.port)))
     store.write(lambda tx: machines.pin(tx, machine.name, key))
     print(f"{machine.name} shows the host key {_fingerprint(key)}, which is noted from now on. Compare, on the machine:")
-    print(f"    ssh-keygen -lf /etc/ssh/ssh_host_{key.split()[0].split('-')[1]}_key.pub")
+    kind = key.partition("-sha2-")[0].removeprefix("ssh-").partition(" ")[0]  # ed25519, rsa, ecdsa
+    print(f"    ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
     return machines.by_name(store.tx, machine.name)
 
 
@@ -209,33 +216,6 @@ def _fingerprint(public_key: str) -> str:
     import asyncssh
 
     return asyncssh.import_public_key(public_key).get_fingerprint()
-
-
-def _private_key(store: Store, machine: Machine) -> str:
-    """Raises Refused when it stands in a file that we may not read."""
-    from appliance.store import machines
-
-    private = machines.private_key(store.box, machine)
-    if private is not None:
-        return private
-    try:
-        return Path(machine.key_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"cannot read the key of machine {machine.name}, {machine.key_file}: {error}") from None
-
-
-async def _look(machine: Machine, private_key: str) -> Examination:
-    from appliance.executors.machine_check import examine
-    from appliance.executors.machine_link import Address, over_ssh
-
-    address = Address(
-        host=machine.address,
-        port=machine.port,
-        user=machine.user_name,
-        private_key=private_key,
-        host_key=machine.host_key,
-    )
-    return await examine(over_ssh(address), machine.folder or "~/.rondo")
 
 
 def _print_found(machine: Machine, found: Examination) -> None:
