@@ -30,8 +30,9 @@ from appliance.store.machines import Machine
 
 log = logging.getLogger(__name__)
 
-TOPIC = "machines"
-_LOOK = "machines anew"  # our own: at what stands in the rows
+TOPIC = "pool"  # a machine dials in or hangs up, or somebody changed a row
+_LOOK = "pool anew"  # our own: at what stands in the rows
+_SHOWN = "machines"  # what pages follow; rung by every node that starts or ends, which is nothing to us
 
 Make = Callable[[Machine], Executor]
 """Makes the executor of a machine. Connects nowhere, raises nothing: what is wrong its `check` says."""
@@ -115,7 +116,7 @@ class Pool:
         here = [member for _, member in sorted(self._members.items()) if member.machine.removed_at_ms is None]
         before, self._spots = self._spots, tuple(_spot(member) for member in here)
         if [(spot, spot.trouble) for spot in before] != [(spot, spot.trouble) for spot in self._spots]:
-            self._bell.ring("work", TOPIC)
+            self._bell.ring("work", _SHOWN)
 
     async def run(self) -> None:
         """Watch the rows and the machines. Ends only by being cancelled."""

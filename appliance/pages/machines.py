@@ -132,7 +132,7 @@ async def _change(request: web.Request, *, is_drained: bool) -> web.Response:
     now_ms = parts.clock.now_ms()
     await parts.db.write(lambda tx: machines.drain(tx, name, now_ms) if is_drained else machines.undrain(tx, name))
     log.info("machine drained" if is_drained else "machine gets jobs again", extra={"machine": name, "user": user.name})
-    parts.bell.ring("work", "machines")
+    parts.bell.ring("work", "pool", "machines")
     return back_to(PATH)
 
 

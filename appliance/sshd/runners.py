@@ -23,7 +23,7 @@ from appliance.store.database import Database, Tx
 
 log = logging.getLogger(__name__)
 
-BELL = "machines"
+BELLS = ("pool", "machines")  # for who looks after them, and for pages
 KEEPALIVE = (5, 2)  # seconds, and unanswered ones: silence is noticed within 15 s
 _PROBE = (1, 2)
 _PROBE_S = 4.0
@@ -114,12 +114,12 @@ class Runners:
             facts = {"machine": name, "address": address, "calls itself": hello.name, "version": hello.version}
             log.info("a machine has dialled in", extra=facts)
             try:
-                self._bell.ring(BELL)
+                self._bell.ring(*BELLS)
                 await self._attend(session, lines, one)
             finally:
                 del self._connected[name]
                 one.gone.set()
-                self._bell.ring(BELL)
+                self._bell.ring(*BELLS)
                 log.info("a machine has gone", extra={"machine": name, "address": address})
         except (Refused, BadRequest) as error:
             await send(session, Word(refused=str(error)).line())
@@ -161,7 +161,7 @@ class Runners:
                 raise BadRequest("a runner says hello once, and once more when it leaves")
             one.is_leaving = True
             told = None
-            self._bell.ring(BELL)
+            self._bell.ring(*BELLS)
             log.info("a machine is leaving", extra={"machine": one.name})
 
 
