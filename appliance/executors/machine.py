@@ -25,6 +25,7 @@ from appliance.executors import windows
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
 from appliance.executors.machine_channel import ConnectionBroke
+from appliance.executors.machine_check import NEEDED
 from appliance.executors.machine_link import SHELL, Connect, Link
 from appliance.executors.machine_process import start_machine_process
 from appliance.executors.machine_script import Answered, Script, ask, words
@@ -310,8 +311,8 @@ r_tell ok
 for r_node in *; do [ ! -d "$r_node" ] || [ -L "$r_node" ] || r_tell node "$r_node"; done
 """
 
-_CHECK = """\
-for r_tool in sh cat mkdir mkfifo rm mv chmod find grep sed cut tr sort head tail dd wc sleep uname; do
+_CHECK = f"""\
+for r_tool in {" ".join(NEEDED)}; do
     command -v "$r_tool" >/dev/null || r_fail "$r_tool is missing there; install it"
 done
 [ -r /proc/self/stat ] || command -v ps >/dev/null || r_fail 'there is neither /proc nor ps'

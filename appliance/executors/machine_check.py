@@ -208,7 +208,10 @@ def _warnings(found: Mapping[str, Sequence[str]], off_s: float) -> tuple[str, ..
 
 # What is missing
 
-_NEEDED = ("cat", "chmod", "dd", "head", "kill", "mkdir", "mkfifo", "mv", "rm", "sleep", "tail", "tar", "wc")
+NEEDED = (
+    *("cat", "chmod", "cut", "dd", "find", "grep", "head", "kill", "mkdir", "mkfifo", "mv", "rm", "sed", "sleep", "sort"),
+    *("tail", "tar", "tr", "uname", "wc"),
+)
 _WANTED: tuple[tuple[str, str], ...] = (
     ("bash", "steps run under sh, and those that need bash fail"),
     ("git", "a checkout brings the files without their history"),
@@ -217,8 +220,9 @@ _WANTED: tuple[tuple[str, str], ...] = (
     ("setsid", "what a step leaves behind may outlive it"),
 )
 _PACKAGES: Mapping[str, str] = {
-    **dict.fromkeys(_NEEDED, "coreutils"),
-    "tar": "tar",
+    **dict.fromkeys(NEEDED, "coreutils"),
+    **{tool: tool for tool in ("grep", "sed", "tar")},
+    "find": "findutils",
     "ps": "procps",
     "setsid": "util-linux",
 }
@@ -244,7 +248,7 @@ def _lacks(found: Mapping[str, Sequence[str]]) -> tuple[Lack, ...]:
         line = install.format(_PACKAGES.get(tool, tool))
         return line.removeprefix("sudo ") if is_root else line
 
-    needed = [tool for tool in _NEEDED if tool not in there]
+    needed = [tool for tool in NEEDED if tool not in there]
     if "proc" not in found and "ps" not in there:
         needed.append("ps")  # one of both, to find what a job has left behind
     lacks = [Lack(tool=tool, why="no job can run without", how=how(tool), is_needed=True) for tool in needed]

@@ -55,8 +55,8 @@ else
     say unwritable "$folder"
 fi
 
-for tool in bash busybox cat chmod curl dd df docker git gzip head kill mkdir mkfifo mv ps python3 rm setsid sleep ssh stat \
-    sudo tail tar wc xcodebuild zstd; do
+for tool in bash busybox cat chmod curl cut dd df docker find git grep gzip head kill mkdir mkfifo mv ps python3 rm sed setsid \
+    sleep sort ssh stat sudo tail tar tr uname wc xcodebuild zstd; do
     command -v "$tool" >/dev/null 2>&1 && say tool "$tool"
 done
 for tool in apt-get dnf yum apk pacman zypper brew pkg; do

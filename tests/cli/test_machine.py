@@ -12,12 +12,34 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from appliance import shim
+from appliance.executors.machine_check import NEEDED
 from appliance.store import machines
 from appliance.store.database import open_plain
 from tests.cli.line import Line
 from tests.openssh import Machine, machine
 
-TOOLS = ("sh", "cat", "uname", "id", "date", "df", "head", "mkdir", "mkfifo", "rm", "chmod", "kill", "dd", "wc", "sleep")
+TOOLS = (
+    *(
+        "sh",
+        "cat",
+        "uname",
+        "id",
+        "date",
+        "df",
+        "head",
+        "mkdir",
+        "mkfifo",
+        "rm",
+        "chmod",
+        "kill",
+        "dd",
+        "wc",
+        "sleep",
+        "cut",
+    ),
+    *("sed", "sort", "tr"),
+)
 
 
 @pytest.fixture
@@ -84,8 +106,14 @@ def test_missing_tools_are_named_with_how_to_get_them(rondo: Line, tmp_path: Pat
     install = "apt-get install -y" if os.geteuid() == 0 else "sudo apt-get install -y"
     assert f"lacks    tar: no job can run without. {install} tar" in said
     assert f"lacks    setsid: what a step leaves behind may outlive it. {install} util-linux" in said
-    assert "not ready: it lacks mv, tail, tar" in said
-    assert "it lacks mv, tail, tar" in rondo("machine", "list")
+    assert f"{install} findutils" in said
+    assert "not ready: it lacks find, grep, mv, tail, tar" in said
+    assert "it lacks find, grep, mv, tail, tar" in rondo("machine", "list")
+
+
+def test_a_look_at_a_machine_asks_for_every_tool_that_jobs_need() -> None:
+    asked = shim.text("examine.sh").replace("\\\n", " ").split("for tool in ")[1].partition(";")[0].split()
+    assert set(NEEDED) <= set(asked)
 
 
 def test_a_machine_without_a_key_gets_one(rondo: Line, here: Machine) -> None:
