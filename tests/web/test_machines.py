@@ -11,14 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from appliance import ssh_keys
 from appliance.model import Project, User
 from appliance.store import machines
 from appliance.store.database import Tx
 from appliance.store.machines import Definition
 from tests.web.chrome import DESK, PHONE, Complaints, chromium, logged_in
 from tests.web.world import World, job, serving_world, workflow
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGR2j0sG"
 
 
 def shown(page: str) -> str:
@@ -27,7 +26,8 @@ def shown(page: str) -> str:
 
 async def add(world: World, name: str = "m1", **more: object) -> None:
     """A machine that has been looked at."""
-    wanted = Definition(name=name, dials_in=True, runner_key=KEY, slots=2, **more)  # type: ignore[arg-type]
+    key = ssh_keys.generate(name).public
+    wanted = Definition(name=name, dials_in=True, runner_key=key, slots=2, **more)  # type: ignore[arg-type]
     facts = {"os": "linux", "arch": "amd64", "cpus": 8, "memory_bytes": 16 << 30, "system": "Debian", "git": "2.39"}
 
     def write(tx: Tx) -> None:
