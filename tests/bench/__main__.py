@@ -10,7 +10,22 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import data, graph, language, logs, machine, memory, million, push, report, run, scale, steps, throughput
+from tests.bench import (
+    data,
+    graph,
+    language,
+    logs,
+    machine,
+    memory,
+    million,
+    peers,
+    push,
+    report,
+    run,
+    scale,
+    steps,
+    throughput,
+)
 from tests.bench.world import Bench
 from tests.engine_fixture import EngineUnavailable, running_engine
 
@@ -22,6 +37,7 @@ async def _scale(bench: Bench) -> list[report.Figure]:
 MEASUREMENTS: Mapping[str, Callable[[Bench], Awaitable[list[report.Figure]]]] = {
     "push": push.measure,
     "run": run.measure,
+    "peers": peers.measure,
     "steps": steps.measure,
     "machine": machine.measure,
     "throughput": throughput.measure,

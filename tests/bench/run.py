@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench.floors import docker_run
 from tests.bench.report import Aim, Figure
@@ -13,23 +16,29 @@ from tests.cli.tree import Tree, tree_in
 _LINE = b"job1 | step 1"
 
 
+@dataclass(frozen=True)
+class Took:
+    first_ms: float  # to the first output of a step
+    whole_ms: float
+
+
 async def measure(bench: Bench) -> list[Figure]:
     folder = bench.scratch / "run"
     folder.mkdir()
     tree = tree_in(folder, config(echoes(1)))
-    await _first_and_whole(bench, tree)  # the database is made by the first run of all
+    await _run(bench, tree)  # the database is made by the first run of all
     samples: list[float] = []
     wholes: list[float] = []
     floors: list[float] = []
     whole_floors: list[float] = []
     for turn in bench.turns(9):
         run = await docker_run(bench.engine, "bridge", echoes(1))
-        first_ms, whole_ms = await _first_and_whole(bench, tree)
+        took = await _run(bench, tree)
         floors.append(run.first_ms)
         whole_floors.append(run.whole_ms)
-        samples.append(first_ms)
-        wholes.append(whole_ms)
-        bench.say(f"rondo run {turn + 1}: floor {run.first_ms:.0f}, {first_ms:.0f} ms, whole {whole_ms:.0f}")
+        samples.append(took.first_ms)
+        wholes.append(took.whole_ms)
+        bench.say(f"rondo run {turn + 1}: floor {run.first_ms:.0f}, {took.first_ms:.0f} ms, whole {took.whole_ms:.0f}")
     return [
         Figure(
             name="rondo run to first output",
@@ -49,14 +58,24 @@ async def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-async def _first_and_whole(bench: Bench, tree: Tree) -> tuple[float, float]:
+async def _run(bench: Bench, tree: Tree) -> Took:
     environment = {**tree.environment, "DOCKER_HOST": bench.engine.url}
+    return await timed(tree.argv(), tree.root, environment, lambda line: line.startswith(_LINE))
+
+
+async def timed(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], is_first: Callable[[bytes], bool]
+) -> Took:
+    """A command that ends well and prints a line that `is_first`."""
     begin_s = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(*tree.argv(), cwd=tree.root, env=environment, stdout=-1)
+    process = await asyncio.create_subprocess_exec(
+        *words, cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=asyncio.subprocess.STDOUT
+    )
     assert process.stdout is not None
-    first_ms = 0.0
+    first_ms, said = 0.0, b""
     async for line in process.stdout:
-        if not first_ms and line.startswith(_LINE):
+        said += line
+        if not first_ms and is_first(line):
             first_ms = ms_since(begin_s)
-    assert await process.wait() == 0 and first_ms
-    return first_ms, ms_since(begin_s)
+    assert await process.wait() == 0 and first_ms, said.decode("utf-8", "replace")
+    return Took(first_ms, ms_since(begin_s))
