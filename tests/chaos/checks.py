@@ -17,8 +17,8 @@ from tests.engine_fixture import request_json
 
 _PAUSES = re.compile(r"(\nAttempt \d of \d), in \d+ seconds?(?=\n)")  # a restart may come when it is over
 _STRUCK = {"engine": "docker", "machine": "machine:"}  # executors
-_SILENCES = re.compile(r"\n?machine \w+ (?:has not answered for [^\n]*|answers again)\n")
-_OURS = re.compile(r"\n[^\n]+\n\Z")  # words of Rondo behind what a step told before it was stopped
+_SILENCES = re.compile(r"\n?machine \w+ (?:has not answered for [^\n]*|does not answer [^\n]*|answers again)\n")
+_OURS = re.compile(r"(?:\A|\n)[^\n]+\n\Z")  # words of Rondo behind what a step told before it was stopped
 
 
 @dataclass
