@@ -11,6 +11,7 @@ nodes that it had then have ended, and a little later: their runners have still 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ class Rhythm:
     look: float = 2.0  # between two looks at the rows
     check: float = 10.0  # between two questions to a machine that is well
     longest_check: float = 45.0
+    examine: float = 600.0  # between two looks at what a machine is and has, its load too
     first_pause: float = 2.0  # before one that is in trouble is asked again; then twice as long, and so on
     longest_pause: float = 300.0
     rest: float = 60.0  # of one that has lost jobs; twice as long for each more that it has lost since one ended well
@@ -66,6 +68,7 @@ class _Member:
     has_answered: bool = False  # since we know it, or since its trouble
     failures: int = 0
     swept_s: float | None = None
+    examined_s: float | None = None
     noted_s: float = 0.0  # when its row was told that it is well
 
 
@@ -207,6 +210,7 @@ class Pool:
                 return min(self._rhythm.first_pause * 2.0 ** min(member.failures - 1, 30), self._rhythm.longest_pause)
             await self._note_well(member)
             await self._sweep(member)
+            await self._look_again(member)
         except RondoError as error:  # of the database, or of the machine while it was swept
             log.warning("could not look after a machine", extra={"machine": member.machine.name, "error": str(error)})
         return self._rhythm.check
@@ -224,18 +228,29 @@ class Pool:
             async with asyncio.timeout(self._rhythm.longest_check):
                 said = (self._why_away(name) if member.machine.dials_in else None) or await member.executor.check() or ""
                 if not said and self._examine is not None and not member.machine.measured:
-                    said = await self._measured(member.machine, self._examine)
+                    said = await self._measured(member, self._examine)
         except TimeoutError:
             said = f"it has not answered for {self._rhythm.longest_check:g} seconds"
         except RondoError as error:
             said = str(error)
         return said.removeprefix(f"machine {name}: ").removeprefix(f"machine {name} ")
 
-    async def _measured(self, machine: Machine, examine: Examine) -> str:
+    async def _measured(self, member: _Member, examine: Examine) -> str:
         """Before it gets its first job: what it is and has. The trouble with it, or ""."""
+        machine, member.examined_s = member.machine, self._clock.monotonic_s()
         found = await examine(machine)
         await self._db.write(lambda tx: machines.measured(tx, machine.name, found.facts()))
+        self._bell.ring(_LOOK, _SHOWN)
         return found.trouble
+
+    async def _look_again(self, member: _Member) -> None:
+        """At one that is well, now and then. A look that fails is no trouble: the check says whether there is one."""
+        now_s = self._clock.monotonic_s()
+        if self._examine is None or (member.examined_s is not None and now_s - member.examined_s < self._rhythm.examine):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._rhythm.longest_check):
+                await self._measured(member, self._examine)
 
     async def _note_trouble(self, member: _Member, trouble: str) -> None:
         before, name, now_ms = member.machine, member.machine.name, self._clock.now_ms()

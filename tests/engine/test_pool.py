@@ -25,11 +25,13 @@ from appliance.engine.fit import Machine as Room
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.workshop import Limits, Workshop
+from appliance.errors import Unavailable
 from appliance.executors.base import Executor, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeNode
+from appliance.executors.machine_check import Examination
 from appliance.language import plan as plans
 from appliance.model import JobStatus, PipelineId, Trigger, TriggerKind, Vcs
-from appliance.pool import Pool, Rhythm
+from appliance.pool import Examine, Pool, Rhythm
 from appliance.store import jobs, machines, projects
 from appliance.store.database import Database, Tx, open_database
 from appliance.store.machines import Definition, Machine
@@ -46,6 +48,11 @@ RHYTHM = Rhythm(
     look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=3600, sweep=0.05, linger=0.05
 )
 GIB = 1 << 30
+FOUND = Examination(
+    os="linux", arch="amd64", system="", kernel="", user="ci", is_root=False, cpus=8, memory_bytes=64 * GIB,
+    available_bytes=0, free_bytes=0, folder="", load=0, round_trip_ms=0, pour_mb_s=0, clock_off_s=0, bash="", git="",
+    docker="", sudo=False, lacks=(), warnings=(),
+)  # fmt: skip
 
 
 class FakeMachine(FakeExecutor):
@@ -81,8 +88,16 @@ class Fleet:
         self.numbers = 0
         self.pool = self.new_pool()
 
-    def new_pool(self, rhythm: Rhythm = RHYTHM) -> Pool:
-        return Pool(db=self.db, bell=self.bell, clock=self.clock, executors=self.executors, make=self.make, rhythm=rhythm)
+    def new_pool(self, rhythm: Rhythm = RHYTHM, examine: Examine | None = None) -> Pool:
+        return Pool(
+            db=self.db,
+            bell=self.bell,
+            clock=self.clock,
+            executors=self.executors,
+            make=self.make,
+            examine=examine,
+            rhythm=rhythm,
+        )
 
     def make(self, machine: Machine) -> FakeMachine:
         executor = FakeMachine(self.places.setdefault(machine.address, {}))
@@ -323,6 +338,25 @@ async def test_a_machine_that_does_not_answer_is_out(fleet: Fleet) -> None:
     fleet["m1"].hangs = True
     async with fleet.at_work():
         await fleet.when(lambda: fleet.machine("m1"), lambda found: "not answered for 0.5 seconds" in found.trouble)
+
+
+async def test_a_machine_is_looked_at_again_and_a_look_that_fails_is_no_trouble(fleet: Fleet) -> None:
+    looks = 0
+
+    async def examine(machine: Machine) -> Examination:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise Unavailable("no")
+        if looks == 3:
+            await asyncio.Event().wait()
+        return replace(FOUND, load=float(looks))
+
+    fleet.pool = fleet.new_pool(replace(RHYTHM, examine=0.05), examine)
+    await fleet.add("m1")
+    async with fleet.at_work():
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: found.measured.get("load", 0) > 4)
+        assert (await fleet.machine("m1")).broken_since_ms is None
 
 
 async def test_an_engine_of_this_host_that_hangs_holds_up_no_machine(fleet: Fleet) -> None:
