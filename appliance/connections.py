@@ -32,7 +32,7 @@ class Connections:
 
     async def examine(self, machine: Machine) -> machine_check.Examination:
         """Raises Unavailable and SandboxError."""
-        return await machine_check.examine(self.way_to(machine), folder_of(machine))
+        return await machine_check.examine(self.way_to(machine), folder_of(machine), machine.known_os)
 
     def way_to(self, machine: Machine) -> Connect:
         """Nothing is looked at before the first connection: what is wrong is told where the machine is shown."""

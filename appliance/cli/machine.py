@@ -178,7 +178,7 @@ def _examine(store: Store, name: str) -> int:
     except Unavailable as error:  # the server may be allowed to read what we are not
         raise Refused(f"cannot check machine {name}: {error}") from None
     try:
-        found = asyncio.run(examine(over_ssh(address), folder_of(machine)))
+        found = asyncio.run(examine(over_ssh(address), folder_of(machine), machine.known_os))
     except (Unavailable, SandboxError) as error:
         why = str(error)
         store.write(lambda tx: machines.mark_broken(tx, name, why, store.now_ms))

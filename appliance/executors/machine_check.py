@@ -12,8 +12,9 @@ import asyncssh
 
 from appliance import shim
 from appliance.errors import SandboxError, Unavailable
-from appliance.executors.machine_channel import Channel
-from appliance.executors.machine_link import Connect, Link
+from appliance.executors import windows
+from appliance.executors.machine_link import SHELL, Connect, Link
+from appliance.executors.payload import quote
 
 LONGEST_S = 60.0
 CONNECT_S = 15.0
@@ -22,6 +23,8 @@ ROUND_TRIPS = 5
 POUR_BYTES = 8 << 20
 LEAST_FREE_BYTES = 1 << 30
 MOST_CLOCK_OFF_S = 5.0
+
+_EVALUATE = 'eval "$(cat)"\n'  # of the first line, which is all that a shell is started with
 
 _SYSTEMS = {"Linux": "linux", "Darwin": "macos", "FreeBSD": "freebsd"}
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64", "armv7l": "arm"}
@@ -90,15 +93,25 @@ async def shown_host_key(host: str, port: int) -> str:
     return key.export_public_key().decode().strip()
 
 
-async def examine(connect: Connect, folder: str = "~/.rondo") -> Examination:
+async def examine(connect: Connect, folder: str = "~/.rondo", os: str = "") -> Examination:
     """Log in and look. Changes nothing there but that `folder` is made. Raises Unavailable and SandboxError.
 
-    `folder` has no quotes in it (store.machines sees to that), so its own quotes here are enough for any login shell.
+    A shell is started as for jobs. Where none answers, and `os` does not say what the machine is, Windows' way is tried.
     """
-    link = Link(connect)
+    try:
+        return await _examine(connect, folder, windows.COMMAND_LINE if os == "windows" else SHELL)
+    except SandboxError:
+        if os:
+            raise
+    return await _examine(connect, folder, windows.COMMAND_LINE)
+
+
+async def _examine(connect: Connect, folder: str, shell: str) -> Examination:
+    link = Link(connect, shell=shell)
+    look = f"set -- {quote(folder)}; {_EVALUATE}{shim.text('examine.sh')}".encode()
     try:
         async with asyncio.timeout(LONGEST_S):
-            found = _read(await _answer(await link.channel(f"sh -s '{folder}'"), shim.text("examine.sh").encode()))
+            found = _read(await _answer(link, look))
             now_s = time()
             sent_s = await _time_of(link, b"\0" * POUR_BYTES)
             trips_s = [await _time_of(link, b"") for _ in range(ROUND_TRIPS)]
@@ -110,8 +123,9 @@ async def examine(connect: Connect, folder: str = "~/.rondo") -> Examination:
     return _examination(found, now_s=now_s, trip_s=trip_s, pour_s=max(sent_s - trip_s, 1e-6))
 
 
-async def _answer(channel: Channel, text: bytes) -> bytes:
-    """What a command says to its input. Raises SandboxError when it says too much."""
+async def _answer(link: Link, text: bytes) -> bytes:
+    """What a shell there says to its input. Raises SandboxError when it says too much."""
+    channel = await link.channel(link.shell)
     try:
         await channel.write(text)
         channel.write_eof()
@@ -130,7 +144,7 @@ async def _answer(channel: Channel, text: bytes) -> bytes:
 async def _time_of(link: Link, data: bytes) -> float:
     clock = asyncio.get_running_loop().time
     began_s = clock()
-    await _answer(await link.channel("sh -c 'cat >/dev/null'"), data)
+    await _answer(link, b"cat >/dev/null\n" + data)
     return clock() - began_s
 
 
@@ -157,7 +171,7 @@ def _examination(found: Mapping[str, Sequence[str]], *, now_s: float, trip_s: fl
 
     off_s = _number(word("time")) - now_s if word("time") else 0.0
     return Examination(
-        os=_SYSTEMS.get(word("os"), word("os").lower()),
+        os=_system(word("os")),
         arch=_ARCHES.get(word("arch"), word("arch")),
         system=word("system"),
         kernel=word("kernel"),
@@ -179,6 +193,10 @@ def _examination(found: Mapping[str, Sequence[str]], *, now_s: float, trip_s: fl
         lacks=_lacks(found),
         warnings=_warnings(found, off_s),
     )
+
+
+def _system(name: str) -> str:
+    return "windows" if name.startswith(("MINGW", "MSYS", "CYGWIN")) else _SYSTEMS.get(name, name.lower())
 
 
 def _number(text: str) -> float:

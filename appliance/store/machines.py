@@ -76,6 +76,7 @@ class Machine:
     key_file: str
     host_key: str
     os: str
+    known_os: str  # "" until somebody has said it; `os` then guesses
     arch: str
     classes: tuple[str, ...]
     slots: int
@@ -223,6 +224,7 @@ def _machine(row: sqlite3.Row) -> Machine:
         **plain,
         sealed_key=row["private_key"],
         os=row["os"] or measured.get("os") or "linux",
+        known_os=row["os"] or measured.get("os") or "",
         arch=row["arch"] or measured.get("arch") or "amd64",
         classes=tuple(json.loads(row["classes"])),
         cpus=row["cpus"] or measured.get("cpus") or 0.0,

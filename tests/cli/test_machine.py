@@ -164,3 +164,20 @@ def test_one_that_dials_in_waits_for_its_runner(rondo: Line) -> None:
     assert row(rondo, "m2").runner_key == key
     assert "never called yet" in rondo("machine", "check", "m2", says=1)
     assert re.search(r"m2 +not seen yet .* dials in", rondo("machine", "list"))
+
+
+def test_a_machine_with_windows_is_found_to_be_one(rondo: Line, tmp_path: Path) -> None:
+    """Its login knows no sh, but git, which brings a bash that says that it is MSYS2's."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in (*TOOLS[1:], "bash", "find", "git", "grep", "mv", "tail", "tar"):
+        found = shutil.which(name)
+        (tools / name).symlink_to(found or "/bin/true")
+    (tools / "uname").unlink()
+    (tools / "uname").write_text("#!/bin/bash\necho MINGW64_NT-10.0-20348\n")
+    (tools / "uname").chmod(0o755)
+    (tools / "sh").write_text("#!/bin/bash\necho \"'exec' is not recognized as a command\" >&2\nexit 1\n")
+    (tools / "sh").chmod(0o755)
+    with machine(tmp_path / "machine", SetEnv=f"PATH={tools}") as here:
+        assert "  ready" in rondo("machine", "add", "w1", place(here), "--key-file", key_file(here, tmp_path))
+    assert (row(rondo, "w1").os, row(rondo, "w1").known_os) == ("windows", "windows")
