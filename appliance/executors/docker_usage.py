@@ -45,10 +45,11 @@ class Gauge:
     async def _locate(self) -> None:
         # Not the private engine that a job may have asked for: it has a machine's limits of its own.
         own = [each for each in await self._find() if not is_engine(each)]
+        places: list[tuple[DockerContainer, cgroups.Cgroup | None]] = []
         for container in sorted(own, key=lambda each: int(each["Labels"][INDEX_LABEL])):
             pid = int((await container.show())["State"].get("Pid") or 0)
-            self._places.append((container, cgroups.find(pid, container.id) if pid else None))
-        self._last = [_NOTHING] * len(self._places)
+            places.append((container, cgroups.find(pid, container.id) if pid else None))
+        self._places, self._last = places, [_NOTHING] * len(places)  # all of them: an engine may break off in between
 
     async def _look(self) -> tuple[Usage, ...]:
         here = [place for _, place in self._places]

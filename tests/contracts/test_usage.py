@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.executors import cgroups
 from appliance.executors.base import Command, Container, Sandbox, SandboxSpec, Usage
 from appliance.executors.docker import DockerExecutor
-from appliance.executors.docker_usage import usage_of
+from appliance.executors.docker_plan import INDEX_LABEL
+from appliance.executors.docker_usage import Gauge, usage_of
 from tests.contracts.test_docker import executor  # noqa: F401  (a fixture)
 from tests.contracts.worlds import World, finish, quiet
 from tests.engine_fixture import BUSYBOX
@@ -123,3 +125,48 @@ def test_the_engines_answer_of_both_layouts() -> None:
     }
     assert usage_of(second) == Usage(cpu_s=1.5, memory_bytes=700, written_bytes=0, processes=0)
     assert usage_of({"memory_stats": {}}) is None
+
+
+class _Shown(dict[str, Any]):
+    """A container that has ended; an engine that ends in mid-answer shows it the first time not."""
+
+    id = "0" * 64
+
+    def __init__(self, index: int, failures: int) -> None:
+        super().__init__(Labels={INDEX_LABEL: str(index)})
+        self.failures = failures
+
+    async def show(self) -> dict[str, Any]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OSError("the engine has gone")
+        return {"State": {"Pid": 0}}
+
+
+class _Stats:
+    """The engine's answer about a container that runs."""
+
+    async def __aenter__(self) -> _Stats:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def json(self) -> dict[str, Any]:
+        return {"cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}}, "memory_stats": {"usage": 900}}
+
+
+class _Engine:
+    def _query(self, path: str, params: dict[str, str]) -> _Stats:
+        return _Stats()
+
+
+async def test_an_engine_that_ends_while_it_is_asked_breaks_nothing() -> None:
+    containers = [_Shown(0, 0), _Shown(1, 1)]
+
+    async def find() -> list[Any]:
+        return containers
+
+    gauge = Gauge(_Engine(), find)  # type: ignore[arg-type]
+    assert await gauge.read() == ()
+    assert len(await gauge.read()) == 2
