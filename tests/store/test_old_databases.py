@@ -18,7 +18,7 @@ import pytest
 from appliance.app import Appliance, running
 from appliance.crypto import SecretBox
 from appliance.model import ProjectFlags
-from appliance.store import contexts, people, pipelines, projects
+from appliance.store import contexts, people, pipelines, projects, room
 from appliance.store import jobs as rows
 from appliance.store.database import Tx, migrate, open_plain
 from tests.store.old.appliance import ENDED, KEY, LONG, NoHistory, Old, source_of
@@ -115,6 +115,15 @@ async def test_secrets_and_requirements_of_old_are_there(dump: Path, tmp_path: P
         ("all", "mend", 1, "broken", '["failed"]', 0),
         ("held", "mend", 0, "ask", '["success"]', 1),
     ]
+
+
+@every_dump
+def test_the_room_that_old_things_take_is_counted(dump: Path, tmp_path: Path) -> None:
+    restore(dump, tmp_path / "data")
+    with closing(open_plain(tmp_path / "data/rondo.db")) as tx:
+        migrate(tx)
+        sums = tx.execute("SELECT project_id, sum(size_bytes) FROM artifacts GROUP BY 1").fetchall()
+        assert sums and room.over(tx, "artifacts", 0) == [tuple(row) for row in sums]
 
 
 _NEEDS = (

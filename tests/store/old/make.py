@@ -1,7 +1,7 @@
-"""python -m tests.store.old.make: writes NNNN.sql beside this file, the database of an old appliance with some history.
+"""python -m tests.store.old.make COMMIT: writes NNNN.sql beside this file, the database of an old appliance with a history.
 
 In it: a pipeline that has ended but for an approval, one that is errored, and one whose job runs. The old code makes it
-all by itself; run this again only for another old version.
+all by itself; run this only for another old version.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from tests.store.old.appliance import CONFIG, ENDED, FIRST, LONG, Old, source_of
+from tests.store.old.appliance import CONFIG, ENDED, LONG, Old, source_of
 from tests.whole import end_jobs_of_this_host
 
 
@@ -31,8 +32,8 @@ async def _history(old: Old, go: Path) -> None:
         await end_jobs_of_this_host(old.place)
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="rondo-old-") as name, source_of(FIRST, Path(name) / "source") as source:
+def main(commit: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="rondo-old-") as name, source_of(commit, Path(name) / "source") as source:
         old = Old(source, Path(name))
         asyncio.run(_history(old, Path("/nowhere/go")))
         with closing(sqlite3.connect(old.place.data / "rondo.db")) as database:
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
