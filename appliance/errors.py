@@ -61,3 +61,9 @@ class VcsError(RondoError):
 
 class DiskFull(RondoError):
     """No room left where we write."""
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """`text` without anything that could move a terminal's cursor or reorder its line."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(character if character.isprintable() else "�" for character in cut.replace("\t", " "))

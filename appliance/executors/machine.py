@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from appliance import shim
-from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable
+from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable, printable
 from appliance.executors import windows
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
@@ -43,6 +43,7 @@ _LEAST_ATTEMPT_S = 1.0
 _TIMES = 5
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_FIGURES = re.compile(r"[0-9]{1,15}(?: [0-9]{1,15}){3} [0-9]{1,6} [0-9]{1,6}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class MachineExecutor:
             raise SandboxError(f"{spec.node!r} cannot be the name of a folder")
         try:
             system = await self._start(spec.node)
-            await progress(f"Running on machine {self.machine} ({system}), without a container\n".encode())
+            await progress(f"Running on machine {self.machine} ({printable(system, 80)}), without a container\n".encode())
             return await self.reattach(spec.node)
         except BaseException:
             with contextlib.suppress(RondoError, TimeoutError):
@@ -101,7 +102,7 @@ class MachineExecutor:
         supervisor = f"{names}{shim.text('machine.sh')}{_BEFORE}{shim.supervisor()}# the end\n".encode()
         for _ in range(2):
             script = Script("machine.sh", "machine_open.sh", words=self.where(node))
-            ((word, rest),) = await ask(self.link, script, supervisor, within_s=self.ask_s)
+            word, rest = (await ask(self.link, script, supervisor, within_s=self.ask_s))[0]
             if word == "ok":
                 return rest.partition(" /")[0]
             await self.remove(node)  # of before a crash
@@ -272,12 +273,12 @@ class MachineSandbox(SupervisedSandbox):
         """As `LocalSandbox.usage`: the sums never shrink, though a daemon that left the tree is forgotten."""
         script = Script("machine.sh", "machine_usage.sh", words=self._executor.where(self._node))
         try:
-            ((word, rest),) = await ask(self._executor.link, script, within_s=self._executor.ask_s)
+            word, rest = (await ask(self._executor.link, script, within_s=self._executor.ask_s))[0]
         except (Unavailable, SandboxError):
             return ()
-        figures = [int(each) for each in rest.split() if each.isdigit()]
-        if word != "ok" or len(figures) != 6:
+        if word != "ok" or _FIGURES.fullmatch(rest) is None:
             return ()
+        figures = [int(each) for each in rest.split()]
         cpu, pages, written, processes, ticks, page_bytes = figures
         self._most = Usage(
             cpu_s=max(cpu / (ticks or 100), self._most.cpu_s),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import asyncssh
 
-from appliance.errors import SandboxError
+from appliance.errors import SandboxError, printable
 
 MOST_HELD_BYTES = 1 << 20  # read by nobody yet; then the server may fill the rest of its window, and no more
 _COMPLAINT_BYTES = 4096
@@ -138,7 +138,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         """The exit code, 128 + signal. Somebody has to read meanwhile. Raises ConnectionBroke."""
         await self._ended.wait()
         if self._code is None:
-            raise ConnectionBroke(f"how a command ended is not known: {self.problem or 'its channel was closed'}")
+            why = printable(str(self.problem or "its channel was closed"))
+            why = printable(str(self.problem or "its channel was closed"))
+            raise ConnectionBroke(f"how a command ended is not known: {why}")
         return self._code
 
     def abort(self) -> None:

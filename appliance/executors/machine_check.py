@@ -11,7 +11,7 @@ from time import time
 import asyncssh
 
 from appliance import shim
-from appliance.errors import SandboxError, Unavailable
+from appliance.errors import SandboxError, Unavailable, printable
 from appliance.executors import windows
 from appliance.executors.machine_link import SHELL, Connect, Link
 from appliance.executors.payload import quote
@@ -87,7 +87,7 @@ async def shown_host_key(host: str, port: int) -> str:
     except TimeoutError:
         raise Unavailable(f"{host}:{port} did not answer in {CONNECT_S:g} s") from None
     except (OSError, asyncssh.Error) as problem:
-        raise Unavailable(f"cannot connect to {host}:{port}: {problem}") from problem
+        raise Unavailable(f"cannot connect to {host}:{port}: {printable(str(problem))}") from problem
     if key is None:
         raise Unavailable(f"{host}:{port} shows no host key that we know how to check")
     return key.export_public_key().decode().strip()
@@ -156,8 +156,8 @@ def _read(answer: bytes) -> Mapping[str, Sequence[str]]:
         if word == "begin":
             found = {}
         found.setdefault(word, []).append("".join(each for each in value if each.isprintable())[:200])
-    if "begin" not in found or "end" not in found:
-        said = " ".join(answer.decode("utf-8", "replace").split())[:300]
+    if not {"begin", "folder", "end"} <= found.keys():
+        said = printable(" ".join(answer.decode("utf-8", "replace").split()), 300)
         raise SandboxError(f"there is no sh that answers; it said: {said or 'nothing'}")
     return found
 

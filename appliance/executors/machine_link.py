@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import asyncssh
 
-from appliance.errors import RondoError, SandboxError, Unavailable
+from appliance.errors import RondoError, SandboxError, Unavailable, printable
 from appliance.executors.machine_channel import Channel
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class Address:
 
 
 def over_ssh(address: Address) -> Connect:
-    """Connections straight to the machine's own SSH server."""
+    """Connections straight to the machine's own SSH server. What is said of trouble names no address: jobs say it too."""
 
     async def connect() -> asyncssh.SSHClientConnection:
         key, pinned = _keys(address)
@@ -90,16 +92,15 @@ def over_ssh(address: Address) -> Connect:
                     **_OURS_ALONE,
                 )
         except asyncssh.HostKeyNotVerifiable as problem:
-            raise Unavailable(guard.complaint(address) or f"{address} shows no host key: {problem.reason}") from problem
+            raise Unavailable(guard.complaint() or f"it shows no host key: {printable(problem.reason)}") from problem
         except asyncssh.PermissionDenied as problem:
             raise Unavailable(
-                f"{address} does not let {address.user} in with the key {key.get_fingerprint()}; "
-                f"is it in ~{address.user}/.ssh/authorized_keys there?"
+                f"it does not let its user in with the key {key.get_fingerprint()}; is that in ~/.ssh/authorized_keys there?"
             ) from problem
         except TimeoutError as problem:
-            raise Unavailable(f"{address} did not answer in {CONNECT_S:g} s") from problem
+            raise Unavailable(f"it did not answer in {CONNECT_S:g} s") from problem
         except (OSError, asyncssh.Error) as problem:
-            raise Unavailable(f"cannot connect to {address}: {_why(problem)}") from problem
+            raise Unavailable(f"cannot connect to it: {_why(problem)}") from problem
 
     return connect
 
@@ -114,11 +115,11 @@ def _keys(address: Address) -> tuple[asyncssh.SSHKey, asyncssh.SSHKey]:
     try:
         key = asyncssh.import_private_key(address.private_key)
     except (asyncssh.KeyImportError, ValueError) as problem:
-        raise Unavailable(f"the private key for {address} cannot be read: {problem}") from None
+        raise Unavailable(f"the private key for it cannot be read: {problem}") from None
     try:
         return key, asyncssh.import_public_key(address.host_key)
     except (asyncssh.KeyImportError, ValueError) as problem:
-        raise Unavailable(f"the host key noted for {address} cannot be read: {problem}") from None
+        raise Unavailable(f"the host key noted for it cannot be read: {problem}") from None
 
 
 class _Guard(asyncssh.SSHClient):
@@ -132,17 +133,22 @@ class _Guard(asyncssh.SSHClient):
         self._shown = key
         return key.public_data == self._pinned.public_data
 
-    def complaint(self, address: Address) -> str | None:
+    def complaint(self) -> str | None:
         if self._shown is None:
             return None
         return (
-            f"{address} shows another host key than was noted: {self._shown.get_fingerprint()} instead of "
+            f"it shows another host key than was noted: {self._shown.get_fingerprint()} instead of "
             f"{self._pinned.get_fingerprint()}; was it installed anew, or is it somebody else?"
         )
 
 
 def _why(problem: Exception) -> str:
-    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or type(problem).__name__
+    """asyncio's own words name the address."""
+    if isinstance(problem, socket.gaierror):
+        return problem.strerror or "its name is not known"
+    if isinstance(problem, OSError):
+        return os.strerror(problem.errno) if problem.errno else "none of its addresses answers"
+    return printable(str(problem)) or type(problem).__name__
 
 
 class _Line:
@@ -202,7 +208,7 @@ class Link:
             except asyncssh.ChannelOpenError as problem:
                 if line.is_open:
                     if not line.channels:
-                        raise SandboxError(f"the machine takes no commands: {problem.reason}") from problem
+                        raise SandboxError(f"the machine takes no commands: {printable(problem.reason)}") from problem
                     line.full_until_s = asyncio.get_running_loop().time() + _FULL_S
                 else:
                     broken += 1

@@ -114,7 +114,7 @@ async def _lay_down(link: Link, where: Mapping[str, str], script: Script) -> byt
     """A terminal shows what is typed, and takes short lines only: it is given the name of a file with all of it."""
     name = secrets.token_hex(8)
     keep = Script("machine.sh", words={**where, "r_name": name}, text=_KEEP)
-    ((word, path),) = await ask(link, keep, script.text, within_s=_START_S)
+    word, path = (await ask(link, keep, script.text, within_s=_START_S))[0]
     if word == "gone":
         raise SandboxLost("the supervisor of the job has ended")
     return f'r_file={quote(path)}; . "$r_file"\n'.encode()

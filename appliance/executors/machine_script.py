@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping
 
 from appliance import shim
-from appliance.errors import SandboxError
+from appliance.errors import SandboxError, printable
 from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
 from appliance.executors.payload import quote
@@ -63,7 +63,7 @@ class Script:
             if at >= 0 and stop >= 0:
                 word, _, rest = said[at + len(self.mark) : stop].decode("utf-8", "replace").strip().partition(" ")
                 if word == "no":
-                    raise Answered(rest)
+                    raise Answered(printable(rest))
                 return word, rest, said[stop + 1 :]
             data = await channel.read(MOST_BYTES)
             if not data:
@@ -97,16 +97,16 @@ async def ask(link: Link, script: Script, data: bytes = b"", *, within_s: float)
         if line.startswith(script.mark):
             word, _, rest = line[len(script.mark) :].decode("utf-8", "replace").strip().partition(" ")
             if word == "no":
-                raise Answered(rest)
+                raise Answered(printable(rest))
             answers.append((word, rest))
     return answers
 
 
 def _silence(channel: Channel, said: bytes) -> str:
     if channel.problem is not None:
-        return f"has not answered: {channel.problem}"
+        return f"has not answered: {printable(str(channel.problem))}"
     words = (said + channel.complaint)[-_MOST_SHOWN:].decode("utf-8", "replace").strip()
-    return f"has ended without an answer; it said: {words}" if words else "has ended without an answer"
+    return f"has ended without an answer; it said: {printable(words)}" if words else "has ended without an answer"
 
 
 def words(**values: str) -> dict[str, str]:

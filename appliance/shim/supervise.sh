@@ -68,6 +68,10 @@ r_read_word() { # r_word = first word of file $1, if the file is complete
     read -r r_word r_end <"$1" 2>/dev/null && [ "$r_end" = ';' ]
 } 2>/dev/null
 
+r_is_one() { # WORD: a process. A job may write into our notes, and -1 is everybody, 0 ourselves
+    case $1 in '' | 0* | 1 | *[!0-9]*) return 1 ;; esac
+}
+
 r_has_ended() { [ -s "$r_dir/$1.exit" ]; }
 
 r_count_oom() { # r_oom = how many processes of this cgroup the kernel has killed for memory
@@ -180,7 +184,7 @@ r_end_answer() { # Of the tail that main started, or is just about to
         r_pause
     done 2>/dev/null
     echo "$r_nonce ;" >"$r_dir/$r_id.served"
-    if [ "$r_tail" = - ]; then
+    if ! r_is_one "$r_tail"; then
         r_print_rest "$r_id" "$r_nonce" "$r_offset"
     else
         kill -KILL "$r_tail" 2>/dev/null # bash loses a SIGTERM that comes between its fork and exec
@@ -314,14 +318,14 @@ r_hush() { # End the tail and be sure that it is dead: nothing of it may come af
 } 2>/dev/null
 
 r_bury() { # ID, whose starter was killed: nobody will ever know the exit code
-    r_read_word "$r_dir/$1.pid" && kill -KILL "-$r_word" 2>/dev/null
+    r_read_word "$r_dir/$1.pid" && r_is_one "$r_word" && kill -KILL "-$r_word" 2>/dev/null
     echo '137 0 ;' >"$r_dir/$1.exit"
 }
 
 r_kill() { # ID TENTHS
     [ -e "$r_dir/$1.log" ] && ! r_has_ended "$1" || return
     : >"$r_dir/$1.stop"
-    r_read_word "$r_dir/$1.pid" || return
+    r_read_word "$r_dir/$1.pid" && r_is_one "$r_word" || return
     r_escalate "$r_word" "$2" >/dev/null 2>&1 3>&- &
 }
 

@@ -15,12 +15,12 @@ import asyncssh
 
 from appliance.bell import Bell
 from appliance.engine.commands import Commands
-from appliance.errors import NotFound, Refused, RondoError
+from appliance.errors import NotFound, Refused, RondoError, printable
 from appliance.model import Project, Vcs
 from appliance.sshd.callers import Caller
 from appliance.sshd.pushes import Outcome, Pushes
 from appliance.sshd.report import Report
-from appliance.sshd.session import Gone, Session, printable, send, tell
+from appliance.sshd.session import Gone, Session, send, tell
 from appliance.store import projects
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import GitService, HostedRepositories, Pushed, PushMark, PushService

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from appliance.bell import Bell
 from appliance.engine.commands import Commands
+from appliance.errors import printable
 from appliance.model import JobStatus, PipelineId, PipelineState, Project, StepStatus
 from appliance.sshd.pushes import Outcome
-from appliance.sshd.session import printable
 from appliance.store import jobs, pipelines
 from appliance.store.database import Database, Tx
 

@@ -15,7 +15,7 @@ import asyncssh
 
 from appliance import runner_words as words
 from appliance.bell import Bell
-from appliance.errors import BadRequest, Refused, Unavailable
+from appliance.errors import BadRequest, Refused, Unavailable, printable
 from appliance.runner_words import Word
 from appliance.sshd.session import Gone, Session, send
 from appliance.store import machines
@@ -65,7 +65,7 @@ class Runners:
                     return await self._dial(one)
             except (OSError, asyncssh.Error) as error:
                 raise Unavailable(
-                    f"machine {name} is connected, but does not answer: {str(error) or 'it took too long'}"
+                    f"machine {name} is connected, but does not answer: {printable(str(error)) or 'it took too long'}"
                 ) from None
 
         return dial

@@ -6,7 +6,7 @@ import contextlib
 
 import asyncssh
 
-from appliance.errors import RondoError
+from appliance.errors import RondoError, printable
 
 
 class Session(asyncssh.SSHServerProcess[bytes]):
@@ -41,9 +41,3 @@ def finish(session: Session, code: int) -> None:
     """End the session with an exit code. May be repeated."""
     with contextlib.suppress(OSError, asyncssh.Error):
         session.exit(code)
-
-
-def printable(text: str, limit: int = 500) -> str:
-    """`text` without anything that could move a terminal's cursor or reorder its line."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(character if character.isprintable() else "�" for character in cut.replace("\t", " "))

@@ -30,6 +30,8 @@ DEFAULT_PORT = 22
 _PREFIX = "machine:"
 _LONGEST_NAME = 64
 _MOST_SLOTS = 10_000
+_MOST_CPUS = 100_000
+_MOST_BYTES = 1 << 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$-]*\Z")
@@ -137,8 +139,8 @@ def checked(wanted: Definition) -> Definition:
             raise BadRequest(f"machine {name}: {one!r} is no resource class; they look like medium, arm.large or acme/big")
     if not 0 < wanted.slots <= _MOST_SLOTS:
         raise BadRequest(f"machine {name}: slots must be from 1 to {_MOST_SLOTS}, not {wanted.slots}")
-    if not (wanted.cpus >= 0 and wanted.memory_bytes >= 0):
-        raise BadRequest(f"machine {name}: cpus and memory cannot be less than 0")
+    if not (0 <= wanted.cpus <= _MOST_CPUS and 0 <= wanted.memory_bytes <= _MOST_BYTES):
+        raise BadRequest(f"machine {name}: cpus and memory cannot be less than 0, nor what no machine has")
     _check_folder(name, wanted.folder)
     address = _checked_address(wanted)
     _check_keys(wanted)
@@ -227,8 +229,8 @@ def _machine(row: sqlite3.Row) -> Machine:
         known_os=row["os"] or measured.get("os") or "",
         arch=row["arch"] or measured.get("arch") or "amd64",
         classes=tuple(json.loads(row["classes"])),
-        cpus=row["cpus"] or measured.get("cpus") or 0.0,
-        memory_bytes=row["memory_bytes"] or measured.get("memory_bytes") or 0,
+        cpus=row["cpus"] or min(measured.get("cpus") or 0.0, _MOST_CPUS),
+        memory_bytes=row["memory_bytes"] or min(measured.get("memory_bytes") or 0, _MOST_BYTES),
         dials_in=bool(row["dials_in"]),
         forks=bool(row["forks"]),
         measured=measured,
