@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 from appliance import shim, where
 from appliance.engine import placement
+from appliance.errors import RondoError
 from appliance.executors.base import SandboxSpec
 from appliance.executors.docker_plan import Image, Room, container_name, primary_config
 from appliance.language import plan as plans
@@ -38,7 +39,7 @@ class Ahead:
         self._settings = settings
         self._url = where.docker_url(settings)
         self._id: str | None = None
-        self._spec: SandboxSpec | None = None
+        self._spec: SandboxSpec | None = None  # of one that runs
         self._version: str | None = None
         self._answered = threading.Event()
         self._found = None if plan is None else _first(plan)
@@ -78,9 +79,11 @@ class Ahead:
 
     def _begin(self) -> None:
         """Any trouble is met again, and told, by the executor."""
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError, sqlite3.Error):
-            self._create()
-        self._answered.set()
+        try:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError, sqlite3.Error, RondoError):
+                self._create()
+        finally:
+            self._answered.set()
 
     def _create(self) -> None:
         assert self._found is not None
@@ -105,8 +108,9 @@ class Ahead:
         config = primary_config(facts["instance"], spec, image, room, NETWORK, options, shim.supervisor())
         name = container_name(facts["instance"], node, 0)
         made = self._ask("POST", f"/containers/create?{urlencode({'name': name})}", config)
-        self._spec, self._id = spec, str(made["Id"])
+        self._id = str(made["Id"])
         self._ask("POST", f"/containers/{self._id}/start")
+        self._spec = spec
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         connection = _Unix(self._url.removeprefix("unix://"))
