@@ -143,6 +143,8 @@ class DockerExecutor:
         )
 
     async def _start_services(self, spec: SandboxSpec, primary_id: str) -> None:
+        if len(spec.containers) == 1:
+            return  # and of one that was begun the first word comes before an HTTP client is loaded
         room = await self._get_room()
 
         async def start(index: int) -> None:
