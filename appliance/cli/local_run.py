@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,12 +88,17 @@ def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Set
     """What is light comes first, and starts the first container; what is heavy is loaded meanwhile."""
     from appliance.executors.late import load_late
     from appliance.laptop import place as places
-    from appliance.laptop.ahead import Ahead
-    from appliance.laptop.first import first_plan
     from appliance.vcs import working_tree
 
     places.sweep_outputs(place)
-    snapshot = working_tree.take(place.root, place.repository, places.NAME)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(working_tree.take, place.root, place.repository, places.NAME)
+        from appliance.laptop.ahead import Ahead  # loads the language, while git works
+        from appliance.laptop.first import first_plan
+        from appliance.where import persons_docker_url
+
+        snapshot = taken.result()
+    settings = settings.replaced(docker__url=persons_docker_url(settings))
     source = _text(place.config)
     begun = None
     if wishes.executor == "docker":
@@ -190,11 +196,8 @@ def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Setting
             "disk.floor": 64 << 20,
         },
     )
-    from appliance.where import persons_docker_url
-
     return settings.replaced(
         data=str(place.state),
-        docker__url=persons_docker_url(settings),
         docker__enabled=wishes.executor == "docker",
         local__enabled=wishes.executor == "local",
         local__takes="all",

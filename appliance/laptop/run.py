@@ -41,7 +41,8 @@ from appliance.store.retention import Gone
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import Identity
-from appliance.vcs.working_tree import Snapshot, WorkingTree
+from appliance.vcs.photographed import WorkingTree
+from appliance.vcs.working_tree import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.errors import BadRequest
-from appliance.language import plan as plans
+
+if TYPE_CHECKING:
+    from appliance.language import plan as plans
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)\Z", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
@@ -81,12 +84,14 @@ def _part(workflow: plans.Workflow, names: set[str]) -> plans.Workflow:
 
 def listed(plan: plans.Plan) -> Iterator[str]:
     """What a plan would run, a line each."""
+    from appliance.language.plan import JobType
+
     if not plan.workflows:
         yield "nothing runs here: filters and conditions leave out every workflow"
     for workflow in plan.workflows:
         yield workflow.name
         for job in workflow.jobs:
-            facts = [] if job.type is plans.JobType.BUILD else [str(job.type)]
+            facts = [] if job.type is JobType.BUILD else [str(job.type)]
             facts += [f"{job.parallelism} nodes"] if job.parallelism > 1 else []
             facts += [f"requires {', '.join(require.job for require in job.requires)}"] if job.requires else []
             yield f"  {job.name}" + (f"  ({'; '.join(facts)})" if facts else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import subprocess
 import tempfile
 from asyncio.subprocess import Process
@@ -20,6 +19,7 @@ from typing import IO
 
 from appliance.errors import VcsError
 from appliance.vcs import process as processes
+from appliance.vcs.words import MESSAGE_LIMIT, readable
 
 _PASSED_ON = (
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -33,8 +33,6 @@ _OPTIONS = {
     "fetch.recurseSubmodules": "false",
     "advice.detachedHead": "false",
 }
-_CREDENTIALS = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
-_MESSAGE_LIMIT = 500
 
 
 @dataclass(frozen=True)
@@ -174,19 +172,6 @@ def _options(repository: Path | None, config: Mapping[str, str]) -> list[str]:
     return arguments if repository is None else [*arguments, f"--git-dir={repository}"]
 
 
-def without_credentials(text: str) -> str:
-    """`https://user:token@host/` as `https://host/`."""
-    return _CREDENTIALS.sub(r"\1", text)
-
-
-def readable(stderr: bytes) -> str:
-    """git's last words on one line, fit for a message: bounded, no control characters, no credentials."""
-    text = without_credentials(stderr.decode("utf-8", "replace"))
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    joined = "; ".join(lines[-4:])
-    return "".join(character for character in joined if character.isprintable())[-_MESSAGE_LIMIT:]
-
-
 def _last_words(errors: IO[bytes]) -> str:
     errors.seek(0)
-    return readable(errors.read(_MESSAGE_LIMIT * 8))
+    return readable(errors.read(MESSAGE_LIMIT * 8))

@@ -11,10 +11,10 @@ from appliance.errors import VcsError
 from appliance.model import Project, Trigger
 from appliance.vcs import github_webhook
 from appliance.vcs.base import CommitStatus, Ignored
-from appliance.vcs.client import readable
 from appliance.vcs.mirror import Mirrors
 from appliance.vcs.mirrored import Mirrored
 from appliance.vcs.names import checked_revision
+from appliance.vcs.words import readable
 
 _DESCRIPTION_LIMIT = 140  # GitHub refuses longer ones
 _ANSWER_LIMIT_BYTES = 4096

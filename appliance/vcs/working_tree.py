@@ -15,11 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import Refused, VcsError
-from appliance.model import Commit, Project, Trigger
-from appliance.vcs.base import CommitStatus, Ignored, Resolved
-from appliance.vcs.client import Git, readable
-from appliance.vcs.repository import Reading, Repository
+from appliance.errors import VcsError
+from appliance.model import Commit
+from appliance.vcs.words import readable
 
 _LONGEST_S = 600.0
 _FIRST = "1577836800 +0000"  # the date of a tree that has no commit below it
@@ -270,27 +268,3 @@ def _words(arguments: Sequence[str]) -> list[str]:
     while rest[:1] == ["-c"]:
         rest = rest[2:]
     return rest
-
-
-class WorkingTree(Reading):
-    """The provider of snapshots. `store` is what `take` filled, `scratch` a folder for what lives a moment."""
-
-    def __init__(self, git: Git, store: Path, scratch: Path) -> None:
-        self._git = git
-        self._store = store
-        self._scratch = scratch
-
-    def receive(self, project: Project, secret: str | None, headers: Mapping[str, str], body: bytes) -> Trigger | Ignored:
-        raise Refused("a working tree takes no webhooks")
-
-    async def fetch(self, project: Project, revision: str | None) -> None:
-        """What there is lies here."""
-
-    async def resolve(self, project: Project, *, branch: str | None, tag: str | None) -> Resolved:
-        return await self._resolve_here(project, branch, tag)
-
-    async def say(self, project: Project, revision: str, status: CommitStatus) -> None:
-        """There is nobody to tell."""
-
-    def _repository(self, project: Project) -> Repository:
-        return Repository(self._git, self._store, self._scratch, project.name)

@@ -17,8 +17,9 @@ from appliance.errors import VcsError
 from appliance.model import Vcs, public_url
 from appliance.store import people, projects
 from appliance.store.database import Tx
-from appliance.vcs.client import Git, without_credentials
+from appliance.vcs.client import Git
 from appliance.vcs.mirror import Mirrors
+from appliance.vcs.words import without_credentials
 from tests.vcs.repos import WorkTree, project
 from tests.whole import ON_THIS_HOST, house
 

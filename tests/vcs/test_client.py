@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import VcsError
-from appliance.vcs.client import Git, clean_environment, readable, without_credentials
+from appliance.vcs.client import Git, clean_environment
+from appliance.vcs.words import readable, without_credentials
 from tests.vcs.repos import WorkTree
 
 HOSTILE = {

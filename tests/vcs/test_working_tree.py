@@ -13,7 +13,8 @@ from appliance.errors import VcsError
 from appliance.model import Project, ProjectId, Vcs
 from appliance.vcs import working_tree
 from appliance.vcs.client import Git
-from appliance.vcs.working_tree import Snapshot, WorkingTree
+from appliance.vcs.photographed import WorkingTree
+from appliance.vcs.working_tree import Snapshot
 
 PERSON = ("-c", "user.name=A Person", "-c", "user.email=person@example.org", "-c", "commit.gpgsign=false")
 
