@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from appliance.laptop.signs import Colours, ended, seconds, span
+from appliance.laptop.signs import Colours, ended, plain, seconds, span
 from appliance.laptop.watch import Row, Seen
 from appliance.model import JobStatus
 from appliance.store import jobs
@@ -21,9 +20,6 @@ from appliance.store import jobs
 _EVERY_S = 0.05  # between two drawings
 _TAIL = 8  # lines of a job's output, where there is room
 _MOST_HELD = 4096  # bytes of an unfinished line
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]"
-)
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -170,7 +166,7 @@ class Board:
         waiting = [row for row in seen.rows if not row.job.status.is_done and row.job.status is not JobStatus.RUNNING]
         lines = []
         ready = [row for row in waiting if row.job.status in (JobStatus.NOT_RUNNING, JobStatus.QUEUED) and row.job.message]
-        lines += [f"○ {row.label}  {row.job.message}" for row in ready[:3]]
+        lines += [f"○ {row.label}  {plain(row.job.message)}" for row in ready[:3]]
         others = [row.label for row in waiting if row not in ready and row.job.status is not JobStatus.ON_HOLD]
         if others:
             lines.append(self._colours.dim(f"○ {len(others)} to come: {', '.join(others)}"))
@@ -181,8 +177,7 @@ class Board:
 
 def _plain(line: bytes) -> str:
     """What a terminal would show of a line, without colours and without anything that moves its cursor."""
-    text = _CONTROL.sub("", line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace").expandtabs(4))
-    return text.replace("\n", " ").rstrip()
+    return plain(line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace").expandtabs(4)).rstrip()
 
 
 def _cut(line: str, columns: int) -> str:

@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TextIO
 
-from appliance.laptop.signs import Colours, ended, span
+from appliance.laptop.signs import Colours, coloured, ended, plain, span
 from appliance.laptop.watch import Row, Seen
 from appliance.store import jobs
 
@@ -28,7 +28,7 @@ class Lines:
 
     def begin_step(self, label: str, step: jobs.Step) -> None:
         if not self._is_quiet and step.kind != jobs.SERVICE:
-            self._line(label, self._colours.bold(f"== {step.name}"))
+            self._line(label, self._colours.bold(f"== {plain(step.name)}"))
 
     def output(self, label: str, step: jobs.Step, data: bytes) -> None:
         if self._is_quiet or step.kind == jobs.SERVICE:
@@ -52,7 +52,7 @@ class Lines:
         self._line(row.label, f"{ended(row.job, self._colours)}{span(row.job)}")
 
     def note(self, text: str) -> None:
-        print(f"rondo: {text}", file=self._out, flush=True)
+        print(f"rondo: {plain(text)}", file=self._out, flush=True)
 
     def ask(self, question: str) -> None:
         if question:
@@ -70,4 +70,4 @@ class Lines:
 
 def _text(line: bytes) -> str:
     """A line as a log may show it: what came after its last carriage return, as on a terminal."""
-    return line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+    return coloured(line.rstrip(b"\r").rpartition(b"\r")[2])

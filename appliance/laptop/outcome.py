@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.blobs import Blobs
 from appliance.core import Core
 from appliance.laptop.place import Place
-from appliance.laptop.signs import Colours, ended, seconds, span
+from appliance.laptop.signs import Colours, coloured, ended, plain, plain_lines, seconds, span
 from appliance.laptop.watch import Piece, Row, Seen
 from appliance.model import JobId, PipelineState, StepStatus, WorkflowStatus
 from appliance.store import artifacts, jobs, results
@@ -21,6 +21,7 @@ from appliance.store import artifacts, jobs, results
 SUCCESS, FAILED, WRONG, ON_HOLD, CANCELED = 0, 1, 2, 3, 130
 """Exit codes."""
 
+_LONGEST_NAME, _MOST_FOLDERS = 200, 8  # bytes, and folders in a job's name
 _LAST_LINES = 20  # of a step that failed
 _LAST_BYTES = 32 << 10
 _TESTS = 20  # failed ones of a job
@@ -60,15 +61,21 @@ class Keeper:
             for step in piece.steps:
                 source = self.core.blobs.node_logs(step.job_id, step.index) / f"{step.position}.log"
                 if source.exists() and source.stat().st_size:
-                    _link(source, self.place.logs / row.label_of(piece.node.index) / log_name(step))
+                    _link(source, self.place.logs / folder_of(row.label_of(piece.node.index)) / log_name(step))
         for artifact in kept:
             label = row.label_of(artifact.index)
-            folder = self.target / label
+            folder = self.target / folder_of(label)
             target = folder / artifact.path
             if folder.resolve() not in target.parent.resolve().parents and target.parent.resolve() != folder.resolve():
                 continue  # our own steps let no such name through
             _link(self.core.blobs.path(Blobs.ARTIFACTS, artifact.id), target)
             self.files[label] = self.files.get(label, 0) + 1
+
+
+def folder_of(label: str) -> str:
+    """Where files of a job lie: its name is the config's, and may be ".." or longer than a file system takes."""
+    parts = [part.encode()[:_LONGEST_NAME].decode("utf-8", "ignore") for part in label.split("/")]
+    return "/".join("_" if part in ("", ".", "..") else part for part in parts[:_MOST_FOLDERS])
 
 
 def log_name(step: jobs.Step) -> str:
@@ -115,14 +122,15 @@ def summary(keeper: Keeper, seen: Seen, colours: Colours) -> Iterator[str]:
         if row.job.id in keeper.tests:
             yield from _of_tests(row, keeper.tests[row.job.id], colours)
     if seen.pipeline.state is PipelineState.ERRORED:
-        yield from (f"\n{problem.text}" for problem in seen.pipeline.problems if problem.kind == "error")
+        yield from (f"\n{plain_lines(problem.text)}" for problem in seen.pipeline.problems if problem.kind == "error")
     for workflow in seen.workflows:
-        yield f"\n{colours.bold(f'workflow {workflow.name}')}: {colours.of_status(workflow.status, str(workflow.status))}"
+        name = colours.bold(f"workflow {plain(workflow.name)}")
+        yield f"\n{name}: {colours.of_status(workflow.status, str(workflow.status))}"
         for row in rows:
             if row.job.workflow_id == workflow.id:
                 yield f"  {ended(row.job, colours, row.label)}{span(row.job)}"
     for label, count in keeper.files.items():
-        yield f"{_counted(count, 'artifact')} in {_shown(keeper.target / label)}"
+        yield f"{_counted(count, 'artifact')} in {_shown(keeper.target / folder_of(label))}"
 
 
 def _failures(keeper: Keeper, row: Row, piece: Piece, colours: Colours) -> Iterator[str]:
@@ -133,10 +141,11 @@ def _failures(keeper: Keeper, row: Row, piece: Piece, colours: Colours) -> Itera
         text = keeper.core.blobs.node_logs(step.job_id, step.index) / f"{step.position}.log"
         lines = _last_lines(text)
         yield ""
-        yield colours.of_status("failed", f"✗ {label}: {step.name}") + (f" ({step.message})" if step.message else "")
+        why = f" ({plain(step.message)})" if step.message else ""
+        yield colours.of_status("failed", f"✗ {label}: {plain(step.name)}") + why
         yield from (f"  {line}" for line in lines)
         if lines:
-            yield colours.dim(f"  all of it: {_shown(keeper.place.logs / label / log_name(step))}")
+            yield colours.dim(f"  all of it: {_shown(keeper.place.logs / folder_of(label) / log_name(step))}")
 
 
 def _last_lines(log: Path) -> list[str]:
@@ -144,10 +153,10 @@ def _last_lines(log: Path) -> list[str]:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - _LAST_BYTES))
-            text = file.read().decode("utf-8", "replace")
+            text = file.read()
     except FileNotFoundError:
         return []
-    return [line.rstrip().rpartition("\r")[2] for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+    return [coloured(line.rstrip().rpartition(b"\r")[2]) for line in text.split(b"\n") if line.strip()][-_LAST_LINES:]
 
 
 def _of_tests(row: Row, tests: Tests, colours: Colours) -> Iterator[str]:
@@ -155,7 +164,7 @@ def _of_tests(row: Row, tests: Tests, colours: Colours) -> Iterator[str]:
     for test in tests.failed:
         first = next(iter(test.message.strip().splitlines()), "")
         name = " ".join(word for word in (test.classname, test.name) if word)
-        yield colours.of_status("failed", f"  ✗ {name}") + (f": {first}" if first else "")
+        yield colours.of_status("failed", f"  ✗ {plain(name)}") + (f": {plain(first)}" if first else "")
 
 
 def _shown(path: Path) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,11 +78,31 @@ def prepare(place: Place) -> None:
     if own.is_symlink() or (own.exists() and not own.is_dir()):
         raise BadRequest(f"{own} is no folder: runs keep their caches and logs there, so move it away")
     try:
-        place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (own / ".gitignore").exists():
-            (own / ".gitignore").write_text("*\n")
+        own.mkdir(exist_ok=True)
+        _make_state(place)
+        with contextlib.suppress(FileExistsError), (own / ".gitignore").open("x") as file:  # "x" follows no link
+            file.write("*\n")
     except OSError as error:
         raise BadRequest(f"cannot write to {own}: {error.strerror}") from None
+
+
+def _make_state(place: Place) -> None:
+    """The folder of the state, which nobody else has furnished: what came with the tree could lead git or us elsewhere."""
+    state, mark = place.state, "made-by-rondo"
+    with contextlib.suppress(OSError, ValueError):
+        if not state.is_symlink() and int((state / mark).read_text()) == state.stat().st_ino:
+            return
+    if state.is_symlink() or state.is_file():
+        state.unlink()
+    shutil.rmtree(state, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix="state-", dir=place.own))
+    (made / mark).write_text(f"{made.stat().st_ino}\n")
+    try:
+        made.rename(state)
+    except OSError:  # another run was faster
+        shutil.rmtree(made)
+        if not state.is_dir():
+            raise
 
 
 def sweep_outputs(place: Place) -> None:

@@ -30,7 +30,7 @@ from appliance.laptop.approvals import YOU, Approvals
 from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
 from appliance.laptop.shell import Shells
-from appliance.laptop.signs import Colours
+from appliance.laptop.signs import Colours, plain_lines
 from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, chosen
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
@@ -205,7 +205,9 @@ class Run:
             lock=self._lock(),
         )
         if draft.plan is None:
-            raise InvalidConfig("\n\n".join(problem.text for problem in draft.problems if problem.kind == "error"))
+            raise InvalidConfig(
+                "\n\n".join(plain_lines(problem.text) for problem in draft.problems if problem.kind == "error")
+            )
         return trigger, draft, now_ms
 
     async def _choose(self, core: Core, plan: plans.Plan) -> plans.Plan:

@@ -15,6 +15,7 @@ from appliance.engine.workshop import Failure
 from appliance.errors import RondoError
 from appliance.executors.base import Process
 from appliance.laptop.keys import Keys
+from appliance.laptop.signs import plain
 from appliance.laptop.watch import Display
 
 
@@ -31,14 +32,14 @@ class Shells:
         """Returns when the person leaves the shell. Trouble with it is told, and no reason for the job to end."""
         async with self._turn:
             with self._paused(), self._display.suspended():
-                print(f"\n{failure.job}: {failure.step}: {failure.message}")
-                print(f"a shell in the job, in {failure.working_directory}; the job goes on when you leave it (exit)")
+                print(f"\n{plain(f'{failure.job}: {failure.step}: {failure.message}')}")
+                print(f"a shell in the job, in {plain(failure.working_directory)}; the job goes on when you leave it (exit)")
                 sys.stdout.flush()
                 try:
                     code = await self._bridge(failure)
-                    print(f"rondo: the shell has ended with {code}, {failure.job} goes on")
+                    print(f"rondo: the shell has ended with {code}, {plain(failure.job)} goes on")
                 except RondoError as error:
-                    print(f"rondo: no shell in {failure.job}: {error}")
+                    print(f"rondo: no shell in {plain(failure.job)}: {plain(str(error))}")
                 sys.stdout.flush()
 
     async def _bridge(self, failure: Failure) -> int:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from appliance.bell import Bell
 from appliance.blobs import Blobs
+from appliance.laptop.signs import plain
 from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, PipelineState, StepStatus
 from appliance.store import jobs, pipelines
 from appliance.store.database import Database, Tx
@@ -179,7 +180,7 @@ def look(tx: Tx, pipeline_id: PipelineId, ended: set[JobId]) -> Seen:
         Row(
             job=job,
             workflow=workflow.name,
-            label=f"{workflow.name}/{job.name}" if names.count(job.name) > 1 else job.name,
+            label=plain(f"{workflow.name}/{job.name}" if names.count(job.name) > 1 else job.name),
             pieces=_pieces(tx, job) if job.id not in ended else (),
         )
         for workflow, job in found
