@@ -287,6 +287,7 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
         places=core.places,
         machine=choices.machine(core.settings),
         pool=core.pool.spots if core.pool is not None else lambda: (),
+        refresh_pool=core.pool.look_again if core.pool is not None else None,
         bounds=choices.bounds(core.settings),
         priorities=choices.priorities(core.settings),
         run_node=lambda job_id, index: core.hands.hold(run_node(workshop, job_id, index)),

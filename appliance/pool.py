@@ -103,6 +103,7 @@ class Pool:
         self._rhythm = rhythm or Rhythm()
         self._members: dict[str, _Member] = {}
         self._spots: tuple[Spot, ...] = ()
+        self._looking = asyncio.Lock()  # an older look never comes after a newer one
         self._tasks: asyncio.TaskGroup | None = None  # while `run` does
 
     def spots(self) -> Sequence[Spot]:
@@ -110,8 +111,11 @@ class Pool:
         return self._spots
 
     async def refresh(self) -> None:
-        """Bring members and executors in step with the rows. Called once before recovery, then by `run` alone."""
-        rows = await self._db.read(_rows)
+        """Bring members and executors in step with the rows. Called once before recovery, then while `run` does."""
+        async with self._looking:
+            self._meet(await self._db.read(_rows))
+
+    def _meet(self, rows: _Rows) -> None:
         for machine in rows.machines:
             self._take(machine, rows)
         for name in self._members.keys() - {machine.name for machine in rows.machines}:
@@ -120,6 +124,13 @@ class Pool:
         before, self._spots = self._spots, tuple(_spot(member) for member in here)
         if [(spot, spot.trouble) for spot in before] != [(spot, spot.trouble) for spot in self._spots]:
             self._bell.ring("work", _SHOWN)
+
+    async def look_again(self) -> None:
+        """Meet a machine that was added just now, before a job is told that there is none for it."""
+        if self._tasks is not None:
+            await self.refresh()
+            if any(member.watch is None for member in self._members.values()):
+                self._bell.ring(_LOOK)
 
     async def run(self) -> None:
         """Watch the rows and the machines. Ends only by being cancelled."""

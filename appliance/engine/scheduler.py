@@ -74,6 +74,7 @@ class Scheduler:
         places: placement.Places,
         machine: fit.Machine,
         pool: Callable[[], Sequence[Spot]] = tuple,
+        refresh_pool: Callable[[], Awaitable[None]] | None = None,
         bounds: fit.Bounds,
         run_node: RunNode,
         check_disk: Callable[[], None],
@@ -86,6 +87,7 @@ class Scheduler:
         self._places = places
         self._machine = machine
         self._pool = pool
+        self._refresh_pool = refresh_pool
         self._spots: Mapping[str, Spot] = {}  # as the pool was at the last look
         self._bounds = bounds
         self._run_node = run_node
@@ -144,9 +146,18 @@ class Scheduler:
                 with contextlib.suppress(NotFound):  # its project was removed meanwhile
                     await self._place(facts)
 
+    async def _find_place(self, candidate: queue.Candidate) -> placement.Placement | str:
+        """A machine that was added just now is one that the pool has not met: before a job fails for it, it looks."""
+        placed = self._placed(candidate)
+        if isinstance(placed, str) and self._refresh_pool is not None:
+            await self._refresh_pool()
+            self._look_at_pool()
+            placed = self._placed(candidate)
+        return placed
+
     async def _place(self, facts: _Facts) -> None:
         job_id, candidate = facts.job_id, facts.candidate
-        placed = self._placed(candidate)
+        placed = await self._find_place(candidate)
         now_ms = self._clock.now_ms()
         if facts.denied:
             changed = await self._db.write(lambda tx: moves.deny_job(tx, job_id, facts.denied, now_ms))

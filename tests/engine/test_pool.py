@@ -160,6 +160,7 @@ class Fleet:
             places=PLACES,
             machine=Room(name=HERE, cpus=8, memory_bytes=64 * GIB, nodes=9),
             pool=self.pool.spots,
+            refresh_pool=self.pool.look_again,
             bounds=Bounds(),
             run_node=lambda job_id, index: run_node(shop, job_id, index),
             check_disk=lambda: None,
@@ -289,6 +290,19 @@ async def test_a_class_that_no_machine_has_ends_the_job_with_a_sentence(fleet: F
         (job,) = await fleet.push(1, resource_class="acme/big")
         assert await fleet.ended(job) is JobStatus.FAILED
         assert (await fleet.job(job)).message.startswith("no machine has the resource class acme/big")
+
+
+async def test_a_job_for_a_machine_that_was_added_just_now_is_not_failed(fleet: Fleet) -> None:
+    """The pool has not looked since: it looks by itself only every hour here."""
+    fleet.pool = fleet.new_pool(replace(RHYTHM, look=3600))
+    async with fleet.at_work():
+        (early,) = await fleet.push(1, resource_class="acme/big")
+        assert await fleet.ended(early) is JobStatus.FAILED
+        await fleet.add("m1", classes=("acme/big",))
+        (job,) = await fleet.push(1, resource_class="acme/big")
+        await fleet.on(job, "m1")
+        await fleet.release(job)
+        assert await fleet.ended(job) is JobStatus.SUCCESS
 
 
 async def test_a_drained_machine_gets_nothing_new_and_finishes_what_it_has(fleet: Fleet) -> None:
