@@ -100,7 +100,7 @@ def over_ssh(address: Address) -> Connect:
         except TimeoutError as problem:
             raise Unavailable(f"it did not answer in {CONNECT_S:g} s") from problem
         except (OSError, asyncssh.Error) as problem:
-            raise Unavailable(f"cannot connect to it: {_why(problem)}") from problem
+            raise Unavailable(f"cannot connect to it: {why_not(problem)}") from problem
 
     return connect
 
@@ -142,7 +142,7 @@ class _Guard(asyncssh.SSHClient):
         )
 
 
-def _why(problem: Exception) -> str:
+def why_not(problem: Exception) -> str:
     """asyncio's own words name the address."""
     if isinstance(problem, socket.gaierror):
         return problem.strerror or "its name is not known"
