@@ -32,7 +32,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workflow", nargs="?", metavar="WORKFLOW", help="only this one, also when it is scheduled")
-    parser.add_argument("--job", metavar="JOB", help="only this job (or those of a pattern like 'test-*'), by itself")
+    only = "only this job (or those of a pattern like 'test-*'), by itself; may be given again"
+    parser.add_argument("--job", action="append", default=[], metavar="JOB", help=only)
     parser.add_argument("--with-requires", action="store_true", help="with --job: also what it requires, first")
     parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="run this file, not .circleci/config.yml")
@@ -152,12 +153,12 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         raise BadRequest("--verbose and --quiet do not go together")
     if args.shell_on_failure and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("--shell-on-failure needs a terminal to show the shell at")
-    if args.with_requires and args.job is None:
+    if args.with_requires and not args.job:
         raise BadRequest("--with-requires goes with --job")
     contexts = pairs(args.context, "--context")
     return Wishes(
         workflow=args.workflow,
-        job=args.job,
+        jobs=tuple(args.job),
         with_requires=args.with_requires,
         parameters=pairs(args.param, "--param"),
         secrets={} if args.secret_file is None else dotenv(_text(args.secret_file), str(args.secret_file)),

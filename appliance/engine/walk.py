@@ -88,6 +88,7 @@ class Walk:
             sandbox=self._sandbox,
             job=self._facts.job.name,
             index=self._facts.node.index,
+            nodes=self._facts.plan.parallelism,
             step=step.name,
             message=outcome.message,
             command_id=self.current,

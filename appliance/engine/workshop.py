@@ -30,6 +30,7 @@ class Failure:
     sandbox: Sandbox
     job: str
     index: int
+    nodes: int  # that the job has
     step: str
     message: str
     command_id: str | None

@@ -144,6 +144,8 @@ def _failures(keeper: Keeper, row: Row, piece: Piece, colours: Colours) -> Itera
         why = f" ({plain(step.message)})" if step.message else ""
         yield colours.of_status("failed", f"✗ {label}: {plain(step.name)}") + why
         yield from (f"  {line}" for line in lines)
+        if step.message.startswith("cannot pull image"):
+            yield '  another in its place: "NAME" = "IMAGE" under [images] in ~/.config/rondo/run.toml'
         if lines:
             yield colours.dim(f"  all of it: {_shown(keeper.place.logs / folder_of(label) / log_name(step))}")
 

@@ -30,16 +30,17 @@ class Shells:
 
     async def open(self, failure: Failure) -> None:
         """Returns when the person leaves the shell. Trouble with it is told, and no reason for the job to end."""
+        where = plain(failure.job if failure.nodes == 1 else f"{failure.job}.{failure.index}")
         async with self._turn:
             with self._paused(), self._display.suspended():
-                print(f"\n{plain(f'{failure.job}: {failure.step}: {failure.message}')}")
+                print(f"\n{plain(f'{where}: {failure.step}: {failure.message}')}")
                 print(f"a shell in the job, in {plain(failure.working_directory)}; the job goes on when you leave it (exit)")
                 sys.stdout.flush()
                 try:
                     code = await self._bridge(failure)
-                    print(f"rondo: the shell has ended with {code}, {plain(failure.job)} goes on")
+                    print(f"rondo: the shell has ended with {code}, {where} goes on")
                 except RondoError as error:
-                    print(f"rondo: no shell in {plain(failure.job)}: {plain(str(error))}")
+                    print(f"rondo: no shell in {where}: {plain(str(error))}")
                 sys.stdout.flush()
 
     async def _bridge(self, failure: Failure) -> int:

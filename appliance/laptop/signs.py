@@ -21,7 +21,7 @@ SIGNS: Mapping[str, str] = {
     "canceled": "-",
     "not_run": "-",
 }
-_WORDS: Mapping[str, str] = {"infrastructure_fail": "lost its machine", "timedout": "timed out", "not_run": "not run"}
+_WORDS: Mapping[str, str] = {"infrastructure_fail": "infrastructure failure", "timedout": "timed out", "not_run": "not run"}
 _OF_STATUS: Mapping[str, str] = {
     **dict.fromkeys(("success",), "32"),
     **dict.fromkeys(("failed", "timedout", "infrastructure_fail", "unauthorized"), "31"),

@@ -20,10 +20,10 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """`job` may be a pattern ("test-*"): a job alone, or with all that it requires."""
+    """`jobs` may be patterns ("test-*"): jobs alone, or with all that they require."""
 
     workflow: str | None = None
-    job: str | None = None
+    jobs: Sequence[str] = ()
     with_requires: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -46,18 +46,30 @@ def chosen(plan: plans.Plan, wishes: Wishes) -> plans.Plan:
         if not workflows:
             names = sorted({one.name for one in (*plan.workflows, *plan.scheduled)})
             raise BadRequest(f"no workflow {wishes.workflow} runs here; there is {_listed(names)}")
-    if wishes.job is not None:
-        workflows = (_with_jobs(workflows, wishes.job, with_requires=wishes.with_requires),)
+    if wishes.jobs:
+        workflows = _with_jobs(workflows, wishes.jobs, with_requires=wishes.with_requires)
     return replace(plan, workflows=workflows, scheduled=())
 
 
-def _with_jobs(workflows: Sequence[plans.Workflow], pattern: str, *, with_requires: bool) -> plans.Workflow:
-    for workflow in workflows:
-        wanted = {job.name for job in workflow.jobs if fnmatch.fnmatchcase(job.name, pattern)}
-        if wanted:
-            return _part(workflow, _needed(workflow, wanted) if with_requires else wanted)
-    names = sorted({job.name for workflow in workflows for job in workflow.jobs})
-    raise BadRequest(f"no job {pattern} runs here; there is {_listed(names)}")
+def _with_jobs(
+    workflows: Sequence[plans.Workflow], patterns: Sequence[str], *, with_requires: bool
+) -> tuple[plans.Workflow, ...]:
+    """Each pattern means the first workflow that has such a job."""
+    wanted: dict[str, set[str]] = {}
+    for pattern in patterns:
+        for workflow in workflows:
+            names = {job.name for job in workflow.jobs if fnmatch.fnmatchcase(job.name, pattern)}
+            if names:
+                wanted.setdefault(workflow.name, set()).update(names)
+                break
+        else:
+            there = sorted({job.name for workflow in workflows for job in workflow.jobs})
+            raise BadRequest(f"no job {pattern} runs here; there is {_listed(there)}")
+    return tuple(
+        _part(workflow, _needed(workflow, wanted[workflow.name]) if with_requires else wanted[workflow.name])
+        for workflow in workflows
+        if workflow.name in wanted
+    )
 
 
 def _needed(workflow: plans.Workflow, wanted: set[str]) -> set[str]:

@@ -102,6 +102,9 @@ def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -
     wrong = tree.run_here("nightly")
     assert wrong.code == 2 and "there is bad, main" in wrong.err
     assert "there is" in tree.run_here("--job", "tests").err
+    assert "there is" in tree.run_here("--job", "build", "--job", "tests").err
+    two = tree.run_here("--list", "--job", "only-*", "--job", "test-2", "--job", "build").out
+    assert two.split("\n") == ["main", "  build", "  test-2  (2 nodes; requires build)", "bad", "  only-release", ""]
     assert tree.run_here("--param", "no").code == 2
     assert tree.run_here("--param", "unknown=1").code == 2
 
