@@ -34,7 +34,7 @@ def _wire(machine: machines.Machine, resource_class: str) -> dict[str, object]:
     seen = None if machine.seen_at_ms is None else time_of(machine.seen_at_ms)
     return {
         "resource_class": resource_class,
-        "hostname": machine.address or machine.name,
+        "hostname": machine.name,  # its address is for administrators
         "name": machine.name,
         "first_connected": time_of(machine.added_at_ms),
         "last_connected": seen,

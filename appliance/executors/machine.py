@@ -101,7 +101,7 @@ class MachineExecutor:
         names = "".join(f"{name}={word}\n" for name, word in words(instance=self._instance, node=node).items())
         supervisor = f"{names}{shim.text('machine.sh')}{_BEFORE}{shim.supervisor()}# the end\n".encode()
         for _ in range(2):
-            script = Script("machine.sh", "machine_open.sh", words=self.where(node))
+            script = Script("machine.sh", "machine_folder.sh", "machine_open.sh", words=self.where(node))
             word, rest = (await ask(self.link, script, supervisor, within_s=self.ask_s))[0]
             if word == "ok":
                 return rest.partition(" /")[0]
@@ -159,7 +159,8 @@ class MachineExecutor:
 
     async def check(self) -> str | None:
         try:
-            await ask(self.link, Script("machine.sh", words=self.where(), text=_CHECK), within_s=self.ask_s)
+            script = Script("machine.sh", "machine_folder.sh", words=self.where(), text=_CHECK)
+            await ask(self.link, script, within_s=self.ask_s)
         except (Unavailable, SandboxError) as problem:
             return f"machine {self.machine}: {problem}"
         return None
@@ -317,8 +318,6 @@ for r_tool in {" ".join(NEEDED)}; do
     command -v "$r_tool" >/dev/null || r_fail "$r_tool is missing there; install it"
 done
 [ -r /proc/self/stat ] || command -v ps >/dev/null || r_fail 'there is neither /proc nor ps'
-umask 077
-mkdir -p -- "$r_base/$r_instance" 2>/dev/null && [ -w "$r_base/$r_instance" ] ||
-    r_fail "the folder $r_base/$r_instance cannot be made or written"
+r_enter
 r_tell ok
 """

@@ -1,4 +1,4 @@
-# Makes the folder of one job and starts its supervisor, whose text comes on the rest of stdin. Needs machine.sh.
+# Makes the folder of one job and starts its supervisor, whose text comes on the rest of stdin. Needs machine_folder.sh.
 #
 #   r_base r_instance r_node r_cookie    r_home "fresh" or "user"    r_exports  of the settings
 #
@@ -43,9 +43,7 @@ r_start() { # In a subshell
 }
 
 r_mask=$(umask)
-umask 077
-mkdir -p -- "$r_base/$r_instance" 2>/dev/null
-cd -P -- "$r_base/$r_instance" 2>/dev/null || r_fail "the folder $r_base/$r_instance cannot be made"
+r_enter
 r_dir=$PWD/$r_node
 [ ! -e "$r_dir" ] && [ ! -L "$r_dir" ] || { r_tell exists; exit 0; }
 mkdir -- "$r_dir" && cd -- "$r_dir" && mkdir home tmp state bridges shells && mkfifo in out aside &&

@@ -86,6 +86,16 @@ async def test_only_administrators_drain_and_the_word_says_it(world: World) -> N
     assert (await world.post_form(root, "/machines/m9/drain"))[0] == 404
 
 
+async def test_only_administrators_see_where_a_machine_is(world: World) -> None:
+    ada, root = await world.user("ada", sees_all=True), await world.user("root", is_admin=True)
+    wanted = Definition(name="m1", address="10.9.8.7", user_name="builder", private_key="k", classes=("acme/big",))
+    await world.db.write(lambda tx: machines.add(tx, world.parts.box, wanted, 1))
+    for user, is_shown in ((ada, False), (root, True)):
+        page = (await world.ask(user, "GET", "/machines"))[1]
+        assert "m1" in page and ("builder@10.9.8.7" in page) is is_shown
+    assert "10.9.8.7" not in str(await runner_api(world, ada, "?resource-class=acme/big"))
+
+
 async def test_the_runner_api_counts_by_class(world: World) -> None:
     ada = await world.user("ada", sees_all=True)
     await add(world, classes=("acme/big", "other/one"))
