@@ -259,6 +259,7 @@ class DockerExecutor:
 
     async def remove(self, ref: str) -> None:
         async with speaking_plainly(f"remove the containers of node {ref}"):
+            await self._engine.load()
             found = await self._containers(ref)
             for container in found:
                 self._engine.let_go(container.id)

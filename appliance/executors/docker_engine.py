@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -81,6 +82,11 @@ class Engine:
             connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
             base = f"{'https' if self._tls else 'http'}://{parts.hostname}:{parts.port or 2375}"
         return aiodocker.Docker(url=base, connector=connector)
+
+    async def load(self) -> None:
+        """Load the HTTP client, where that is still to be done, without holding up who prints what a job says."""
+        if not self._late.is_made:
+            await asyncio.to_thread(lambda: (aiohttp.UnixConnector, aiodocker.Docker))
 
     def container(self, container_id: str) -> DockerContainer:
         """One whose id is known. The engine is not asked."""
