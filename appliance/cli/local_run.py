@@ -46,6 +46,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--context", action="append", default=[], metavar="NAME=FILE", help="the variables of one context, masked"
     )
     given.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable that is not masked")
+    given.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="such variables: NAME=VALUE lines; --env goes before them"
+    )
     given.add_argument("--no-cache", action="store_true", help="forget the caches of earlier runs first")
     where = parser.add_argument_group("where jobs run")
     where.add_argument(
@@ -161,9 +164,9 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         jobs=tuple(args.job),
         with_requires=args.with_requires,
         parameters=pairs(args.param, "--param"),
-        secrets={} if args.secret_file is None else dotenv(_text(args.secret_file), str(args.secret_file)),
+        secrets=_variables(args.secret_file),
         contexts={name: dotenv(_text(Path(file)), file) for name, file in contexts.items()},
-        environment=pairs(args.env, "--env", os.environ),
+        environment={**_variables(args.env_file), **pairs(args.env, "--env", os.environ)},
         branch=args.branch,
         tag=args.tag,
         approved=tuple(args.approve),
@@ -172,6 +175,12 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         shell_on_failure=args.shell_on_failure,
         artifacts=args.artifacts,
     )
+
+
+def _variables(file: Path | None) -> dict[str, str]:
+    from appliance.laptop.wishes import dotenv
+
+    return {} if file is None else dotenv(_text(file), str(file))
 
 
 def _text(file: Path) -> str:

@@ -62,8 +62,15 @@ workflows:
 
 def test_a_tree_as_it_is_runs_through_a_workflow_and_caches_stay(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, CHAIN, {"key": "k", "committed": "c"})
-    tree.write({"new": "not committed\n", "secrets": 'export SECRET="under cover"\n', "deploy": "OF_CONTEXT=x\n"})
-    words = ("main", "--param", "greeting=hi", "--env", "PLAIN=shown", "--secret-file", "secrets")
+    tree.write(
+        {
+            "new": "not committed\n",
+            "secrets": 'export SECRET="under cover"\n',
+            "deploy": "OF_CONTEXT=x\n",
+            "plain": "PLAIN=hidden\n",
+        }
+    )
+    words = ("main", "--param", "greeting=hi", "--env", "PLAIN=shown", "--env-file", "plain", "--secret-file", "secrets")
     first = tree.run_here(*words, "--context", "deploy=deploy")
     assert first.code == 0, first.out + first.err
     build = first.lines_of("build")
@@ -75,7 +82,7 @@ def test_a_tree_as_it_is_runs_through_a_workflow_and_caches_stay(tmp_path: Path)
             assert "shared" in said and f"version {version} node {index} of 2" in said
     assert (tree.root / ".rondo/artifacts/build/result/file").read_text() == "shared\n"
     assert "not committed" in "".join(path.read_text() for path in (tree.root / ".rondo/logs/build").iterdir())
-    assert tree.git("status", "--porcelain").split() == ["??", "deploy", "??", "new", "??", "secrets"]
+    assert tree.git("status", "--porcelain").split() == ["??", "deploy", "??", "new", "??", "plain", "??", "secrets"]
     assert "kept from before" in tree.run_here(*words, "--job", "build").lines_of("build")
     assert "no cache" in tree.run_here(*words, "--job", "build", "--no-cache").lines_of("build")
     assert b"under cover" not in b"".join(
