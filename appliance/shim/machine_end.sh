@@ -41,7 +41,10 @@ r_find() { # NAME=VALUE: r_all = pids
     set --
     [ "$r_own" = ' ' ] || set -- $(r_with_sessions)
     for r_group in $r_cgroups; do set -- "$@" $(find "$r_group" -name cgroup.procs -exec cat {} +); done
-    r_all=$*
+    r_all=
+    for r_each in "$@"; do
+        case $r_each in 0 | 1) ;; *) r_all="$r_all $r_each" ;; esac # a job of root may move anybody into its cgroup
+    done
 } 2>/dev/null
 
 r_with_sessions() { # pids: r_own, and all in the sessions that belong to such

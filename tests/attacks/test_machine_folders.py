@@ -90,3 +90,9 @@ def test_a_list_has_folders_of_ours_alone(tmp_path: Path) -> None:
     (folder / "file").touch()
     said = say(tmp_path / "base", text=_LIST)
     assert "node n1" in said and "node link" not in said and "node file" not in said
+
+
+def test_who_is_moved_into_a_jobs_cgroup_may_be_init_and_lives(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").write_text("0\n1\n")
+    ask = f"r_cgroups={tmp_path}; r_find RONDO_SANDBOX=i/nobody-{os.getpid()}; r_tell all $r_all"
+    assert say(tmp_path, "machine_end.sh", text=ask) in (["all"], ["all "])
