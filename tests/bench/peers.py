@@ -19,9 +19,8 @@ from tests.bench.report import Aim, Figure
 from tests.bench.run import Took, timed
 from tests.bench.world import Bench, config, echoes
 from tests.cli.tree import Tree, tree_in
-from tests.engine_fixture import DEBIAN, request
+from tests.engine_fixture import DEBIAN, request, request_json
 
-_VOLUME = "act-toolcache"  # act leaves it
 _HELPER = "firecow/gitlab-ci-local-util"  # of gitlab-ci-local; ours does as well
 _FIRST = b"step 1 of"
 
@@ -79,19 +78,24 @@ async def measure(bench: Bench) -> list[Figure]:
 
 @contextmanager
 def _furnished(socket: str) -> Iterator[None]:
-    """The engine with what the tools want there, and afterwards as it was."""
-    absent = [path for path in (f"volumes/{_VOLUME}", f"images/{_HELPER}") if not _has(socket, path)]
-    if f"images/{_HELPER}" in absent:
+    """The engine with what the tools want there, and afterwards without what they left."""
+    had_helper = request(socket, "GET", f"/images/{_HELPER}/json")[0] == 200
+    before = _volumes(socket)
+    if not had_helper:
         request(socket, "POST", f"/images/{DEBIAN}/tag?repo={_HELPER}&tag=latest")
     try:
         yield
     finally:
-        for path in absent:
-            request(socket, "DELETE", f"/{path}")
+        for name in _volumes(socket) - before:
+            request(socket, "DELETE", f"/volumes/{name}")
+        if not had_helper:
+            request(socket, "DELETE", f"/images/{_HELPER}")
 
 
-def _has(socket: str, path: str) -> bool:
-    return request(socket, "GET", f"/{path}/json" if path.startswith("images/") else f"/{path}")[0] == 200
+def _volumes(socket: str) -> set[str]:
+    """Those that the tools make; they leave some."""
+    names = {volume["Name"] for volume in request_json(socket, "GET", "/volumes")["Volumes"] or ()}
+    return {name for name in names if name.startswith(("act-", "gcl-"))}
 
 
 def _is_here(bench: Bench, tool: _Tool) -> bool:
