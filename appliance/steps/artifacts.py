@@ -119,7 +119,8 @@ def _words(upload: _Upload) -> str:
     if upload.left_out:
         most = f"{limits.artifacts} files and {_size(limits.artifacts_bytes)}"
         lines.append(f"Warning: {upload.left_out} files were left out: the artifacts of one job may be {most}")
-    lines.append(f"Uploaded {len(upload.kept)} files\n")
+    count = len(upload.kept)
+    lines.append(f"Uploaded {count} file{'s' * (count != 1)}\n")
     return "\n".join(lines)
 
 

@@ -74,7 +74,7 @@ async def _store(
     )
     if not await data.db.write(lambda tx: workspaces.add(tx, layer)):
         data.blobs.drop(Blobs.LAYERS, layer_id)
-    await node.say(f"Persisted {len(names)} files, {size / 1e6:.1f} MB\n")
+    await node.say(f"Persisted {len(names)} file{'s' * (len(names) != 1)}, {size / 1e6:.1f} MB\n")
     return SUCCESS
 
 
@@ -127,7 +127,8 @@ async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
         if code:
             await node.say(words)
             return await _failed(node, f"a layer could not be unpacked (tar ended with code {code})")
-        await node.say(f"Attached {len(layer.names)} files, {layer.size_bytes / 1e6:.1f} MB\n")
+        count = len(layer.names)
+        await node.say(f"Attached {count} file{'s' * (count != 1)}, {layer.size_bytes / 1e6:.1f} MB\n")
     return SUCCESS
 
 
