@@ -41,6 +41,8 @@ from appliance.vcs.plain import PlainGit
 
 log = logging.getLogger(__name__)
 
+_LET_GO_S = 5.0  # more than it takes when all answers
+
 
 async def serve(settings: Settings) -> int:
     """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code."""
@@ -56,7 +58,14 @@ async def serve(settings: Settings) -> int:
         await stop.wait()
         notify("STOPPING=1")
         log.info("stopping: running jobs go on and are found again at the next start; a second signal ends this now")
+        loop.call_later(settings.number("drain.longest") + _LET_GO_S, _end_now)
     return 0
+
+
+def _end_now() -> None:
+    """What is to be let go of may be a machine or an engine that does not answer."""
+    log.warning("stopped without an answer of all that jobs run on; the next start cleans up there")
+    os._exit(0)
 
 
 def _stop_or_exit(stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,9 @@ from appliance.store import docker_layers, jobs
 from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
+
+_ANSWER_S = 10.0
+_REMOVE_S = 60.0
 
 
 async def recover(db: Database, executors: Mapping[str, Executor]) -> list[jobs.Node]:
@@ -40,13 +44,17 @@ async def adopt_secrets(db: Database, blobs: Blobs, resumed: Sequence[jobs.Node]
 
 
 async def sweep(executor: Executor, owned: set[str]) -> None:
-    """Remove the sandboxes of ours that are not `owned`."""
+    """Remove the sandboxes of ours that are not `owned`. A start waits for it, so an engine that hangs is the janitor's."""
     try:
-        for ref in await executor.list():
+        async with asyncio.timeout(_ANSWER_S):
+            refs = await executor.list()
+        for ref in refs:
             if ref not in owned:
-                await _remove(executor, ref)
-    except RondoError as error:
-        log.warning("could not look for left-over sandboxes", extra={"executor": executor.name, "error": str(error)})
+                async with asyncio.timeout(_REMOVE_S):
+                    await _remove(executor, ref)
+    except (RondoError, TimeoutError) as error:
+        why = str(error) or "it does not answer"
+        log.warning("could not look for left-over sandboxes", extra={"executor": executor.name, "error": why})
 
 
 async def remove_unowned(db: Database, key: str, executor: Executor) -> None:
