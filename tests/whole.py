@@ -174,7 +174,7 @@ def settings_for(data: Path, changes: Mapping[str, Value]) -> Settings:
     return Settings({**plain, "web.port": 0, "ssh.port": 0, **changes})
 
 
-ON_THIS_HOST: Mapping[str, Value] = {"local.enabled": True, "local.takes": "all", "jobs.cpus": 16.0}
+ON_THIS_HOST: Mapping[str, Value] = {"local.enabled": True, "local.takes": "all", "local.forks": True, "jobs.cpus": 16.0}
 
 
 @asynccontextmanager
