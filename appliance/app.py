@@ -125,7 +125,7 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
         note_addresses(core.data, addresses)
         reach, drafter = _reach(core, addresses, door.public_key), drafter_of(core)
         async with (
-            at_work((*trade(core, reach, drafter, resumed), *upkeep(core, reach, drafter))),
+            at_work((*trade(core, reach, drafter, resumed), *upkeep(core, reach, drafter), door.catch_up())),
             web_server.serving(site, listener, core.settings.number("drain.longest")),
         ):
             ready.set()

@@ -129,6 +129,10 @@ class Door:
         """Take up pushes that a killed appliance left without a trigger. Before `open`."""
         await self._git.pushes.reconcile_all()
 
+    async def catch_up(self) -> None:
+        """Give pushes that were taken on a full disk their triggers when there is room. Ends only by being cancelled."""
+        await self._git.pushes.run()
+
     def open(self) -> None:
         self._is_open.set()
 

@@ -92,6 +92,7 @@ class GitDoor:
             if command.service == _FETCH:
                 async with self._repositories.upload(project, protocol) as service:
                     return await _serve_fetch(session, service)
+            await self.pushes.catch_up(project)
             mark = PushMark(uuid.uuid4().hex, caller.name)
             async with self._repositories.receive_push(project, mark, protocol) as push:
                 return await self._serve_push(session, project, mark, push)
@@ -142,7 +143,7 @@ class GitDoor:
             await _unless(stage.no_more_to_tell, self._report(project, push, pushed, outcomes))
         except RondoError as error:
             log.error("a push was taken but starts nothing", extra={"project": project.name, "error": str(error)})
-            await push.tell(f"rondo: the push is here, but no pipeline could be started: {printable(str(error))}")
+            await push.tell(f"rondo: the push is here, but no pipeline could be started yet: {printable(str(error))}")
         finally:
             push.let_go()
 

@@ -8,12 +8,15 @@ ref's log. Pushing the same commit once more after going back has another id, an
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.engine.commands import Commands
-from appliance.model import Project, Trigger, TriggerKind, Vcs
+from appliance.errors import RondoError
+from appliance.model import Project, ProjectId, Trigger, TriggerKind, Vcs
 from appliance.store import people, projects, schedules
 from appliance.store.database import Database, Tx
 from appliance.vcs.base import HostedRepositories, PushMark, RefUpdate
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 _BRANCHES = "refs/heads/"
 _TAGS = "refs/tags/"
 _MOST_TAGS = 3
+_AGAIN_S = 5.0
 _MOST_BRANCHES = 20
 _TOO_MANY = "too many at once; push it again by itself, or start it over the API"
 
@@ -41,9 +45,37 @@ class Pushes:
         self._db = db
         self._commands = commands
         self._repositories = repositories
+        self._left: dict[ProjectId, Project] = {}  # git has taken a push, and there was no room to write it down
+        self._has_left = asyncio.Event()
+
+    async def run(self) -> None:
+        """Write down what was left as soon as there is room. Ends only by being cancelled."""
+        while True:
+            await self._has_left.wait()
+            for project in list(self._left.values()):
+                with contextlib.suppress(RondoError):  # said when it was left, and to whoever pushes meanwhile
+                    await self.catch_up(project)
+            if not self._left:
+                self._has_left.clear()
+            else:
+                await asyncio.sleep(_AGAIN_S)
+
+    async def catch_up(self, project: Project) -> None:
+        """Write down what a push left, before another one moves the same refs on. Raises DiskFull and other RondoErrors."""
+        if project.id in self._left:
+            await self.reconcile(project)
+            self._left.pop(project.id, None)
 
     async def accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
-        """Write down what a push has changed. When this returns, it survives a power cut."""
+        """Write down what a push has changed. When this returns, it survives a power cut; where it fails, `run` goes on."""
+        try:
+            return await self._accept(project, mark, updates)
+        except RondoError:
+            self._left[project.id] = project
+            self._has_left.set()
+            raise
+
+    async def _accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
         wanted, skipped = sift(project, updates)
         outcomes = [await self._accept_one(project, mark, update) for update in wanted]
         for update in skipped:
