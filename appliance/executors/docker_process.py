@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,13 +24,16 @@ log = logging.getLogger(__name__)
 COOKIE = "RONDO_PROCESS"
 INSPECT_EVERY_S = 0.02
 _LONGEST_HEAD_BYTES = 65536
+_PID_LINE = re.compile(rb"\x01pid ([0-9]+)\r?\n")
 _KILL_S = 30.0  # its shell is the image's, which a job may have changed
 
-# Says its pid first: the engine tells only the pid on its own host. stderr joins stdout here, so order is certain.
+# Says its pid first: the engine tells only the pid on its own host. stderr joins stdout before anything else can
+# speak, so order is certain: the engine carries the two apart, and says nothing of which came first.
 _WRAPPER = """\
 if [ -r /proc/self/stat ]; then read -r r_pid r_rest </proc/self/stat; else r_pid=$$; fi
 printf '\\001pid %s\\n' "$r_pid"
-{enter}exec "$@" 2>&1
+exec 2>&1
+{enter}exec "$@"
 """
 
 # All of its session (a shell with job control has many process groups), and what left the session but still
@@ -96,34 +100,32 @@ class DockerProcess:
             await self.resize(*tty)
 
     async def _read_pid(self) -> None:
-        """The first line. Without one it never became a process; what came instead is the reason."""
-        head = b""
-        while b"\n" not in head:
-            data = await self._read_stream()
-            if not data or len(head) > _LONGEST_HEAD_BYTES:
-                raise SandboxError(
-                    f"cannot start a process in the container: {head[:1000].decode(errors='replace').strip()}"
-                )
-            head += data
-        line, _, self._rest = head.partition(b"\n")
-        word = line.strip().removeprefix(b"\x01pid ")
-        if not word.isdigit():
-            raise SandboxError(f"cannot start a process in the container: {head[:1000].decode(errors='replace').strip()}")
-        self._pid = int(word)
+        """Its own line in stdout. Without one it never became a process; what came instead is the reason.
 
-    async def _read_stream(self) -> bytes:
+        What the image's shell says for itself (a bash without the locale that it is told to use) is dropped: it
+        would stand in the middle of a tar.
+        """
         assert self._stream is not None
-        stdout, stderr = await self._stream.read()
-        return stdout + stderr
+        stdout = stderr = b""
+        while (found := _PID_LINE.search(stdout)) is None:
+            more = await self._stream.read()
+            if not any(more) or len(stdout) + len(stderr) > _LONGEST_HEAD_BYTES:
+                reason = (stderr + stdout)[:1000].decode(errors="replace").strip()
+                raise SandboxError(f"cannot start a process in the container: {reason}")
+            stdout, stderr = stdout + more[0], stderr + more[1]
+        self._pid = int(found[1])
+        self._rest = stdout[found.end() :]
 
     async def read(self) -> bytes:
         if self._rest:
             data, self._rest = self._rest, b""
             return data
-        data = await self._read_stream()
-        if not data:
-            self._ended.set()
-        return data
+        assert self._stream is not None
+        while any(more := await self._stream.read()):
+            if more[0]:  # the rest is the wrapper's own stderr
+                return more[0]
+        self._ended.set()
+        return b""
 
     async def write(self, data: bytes) -> None:
         assert self._stream is not None

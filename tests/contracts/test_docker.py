@@ -15,7 +15,7 @@ from appliance.errors import ImageError, SandboxError, SandboxLost
 from appliance.executors.base import Command, Container, Exit, LogMark, Mount, Sandbox, SandboxSpec
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import DockerOptions
-from tests.contracts.worlds import QUICK, finish, quiet
+from tests.contracts.worlds import QUICK, finish, quiet, read_all
 from tests.engine_fixture import (
     BUSYBOX,
     DEBIAN,
@@ -66,6 +66,30 @@ async def test_an_image_without_a_shell_is_the_users_trouble(executor: DockerExe
     with pytest.raises(ImageError, match="has no sh"):
         await executor.open(primary(NO_SHELL), quiet)
     assert await executor.list() == []
+
+
+async def test_a_shell_that_warns_at_its_start_spoils_no_process(executor: DockerExecutor) -> None:
+    sandbox = await executor.open(primary(), quiet)
+    warns = ["#!/bin/busybox sh", "echo has no such locale >&2", 'exec /bin/busybox sh "$@"']
+    await put(sandbox, "/bin/sh", warns)
+    for tty in (None, (80, 24)):
+        process = await sandbox.process(["echo", "hello"], tty=tty)
+        assert (await read_all(process)).strip() == b"hello", tty
+        assert await process.wait() == 0
+        await process.kill()
+    await put(sandbox, "/bin/sh", warns[:2])
+    with pytest.raises(SandboxError, match="no such locale"):
+        await sandbox.process(["echo", "hello"])
+
+
+async def put(sandbox: Sandbox, path: str, lines: list[str]) -> None:
+    """A new file, whatever other names the old one has."""
+    script = f"cat >/tmp/new; chmod +x /tmp/new; mv /tmp/new {path}"
+    process = await sandbox.process(["busybox", "sh", "-c", script])
+    await process.write("".join(f"{line}\n" for line in lines).encode())
+    await process.write_eof()
+    assert await read_all(process) == b""
+    await process.kill()
 
 
 async def test_a_name_that_cannot_be_an_image_is_the_users_trouble(executor: DockerExecutor) -> None:
