@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 
+from tests.bench.engine_alone import IN_FLIGHT, JOBS
 from tests.bench.report import Aim, Figure
 from tests.bench.world import Bench
 
@@ -27,7 +28,7 @@ async def measure(bench: Bench) -> list[Figure]:
             f" steps; {steady['cpu_ms_per_job']:.1f} ms of CPU a job, the database then has {steady['database_mb']:.0f} MB",
         ),
         Figure(
-            name="engine alone, jobs ended with 160 always in flight",
+            name=f"engine alone, jobs ended with {IN_FLIGHT * len(JOBS)} always in flight",
             unit="jobs/s",
             samples=[most["jobs_per_s"]],
             aim=Aim(of="value", at_least=120),
