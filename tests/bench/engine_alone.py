@@ -15,9 +15,9 @@ import os
 import sys
 import time
 import uuid
+from array import array
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.bell import Bell
@@ -100,12 +100,25 @@ def add_projects(tx: Tx, count: int) -> list[ProjectId]:
     return [project.id for project in made]
 
 
-@dataclass
 class Seen:
-    """When each node was in the hands of its runner, and when each had ended."""
+    """When each node was in the hands of its runner, and when each had ended. In little memory, which is measured."""
 
-    begun_ms: dict[JobId, float] = field(default_factory=dict)
-    ended_s: list[float] = field(default_factory=list)
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("w+")
+        self._begun = 0
+        self.ended_s = array("d")
+
+    @property
+    def begun(self) -> int:
+        return self._begun
+
+    def begin(self, job_id: JobId) -> None:
+        self._begun += 1
+        self._file.write(f"{job_id} {time.time() * 1000}\n")
+
+    def begun_ms(self) -> list[tuple[JobId, float]]:
+        self._file.seek(0)
+        return [(JobId(job_id), float(at_ms)) for job_id, _, at_ms in (line.partition(" ") for line in self._file)]
 
 
 class House:
@@ -115,7 +128,7 @@ class House:
         self.db = db
         self.bell = Bell()
         self.clock = SystemClock()
-        self.seen = Seen()
+        self.seen = Seen(folder / "begun")
         executors = {"docker": IdleExecutor()}
         places = placement.Places(
             has_docker=True,
@@ -156,7 +169,7 @@ class House:
         )
 
     async def _run(self, job_id: JobId, index: int) -> None:
-        self.seen.begun_ms[job_id] = time.time() * 1000
+        self.seen.begin(job_id)
         await run_node(self._shop, job_id, index)
         self.seen.ended_s.append(time.monotonic())
 
@@ -233,11 +246,11 @@ async def measure(folder: Path, seconds: float, per_s: float) -> dict[str, float
         feed_it = feed(house, made, per_s, WARM_S + seconds) if per_s else keep_busy(house, made, WARM_S + seconds)
         feeding = asyncio.ensure_future(feed_it)
         await asyncio.sleep(WARM_S)
-        before_mb, cpu_s, begin_s, first = rss_mb(), time.process_time(), time.monotonic(), len(house.seen.begun_ms)
+        before_mb, cpu_s, begin_s, first = rss_mb(), time.process_time(), time.monotonic(), house.seen.begun
         await asyncio.sleep(seconds)
         cpu_s, lasted_s = time.process_time() - cpu_s, time.monotonic() - begin_s
         after_mb = rss_mb()
-        begun = list(house.seen.begun_ms.items())[first:]
+        begun = house.seen.begun_ms()[first:]
         ended = sum(begin_s <= at_s <= begin_s + lasted_s for at_s in house.seen.ended_s)
         pushed = await feeding
         async with asyncio.timeout(120):
