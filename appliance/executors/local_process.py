@@ -112,8 +112,8 @@ async def start_local_process(
         raise SandboxError(f"cannot start {argv[0]}: {problem}") from problem
     try:
         # The first terminal that a session leader opens becomes its controlling one.
-        rest = 'exec "$@" 2>&1' if tty is None else f'exec "$@" <>{os.ttyname(theirs[0])} >&0 2>&1'
-        process = await _spawn(enter + rest, argv, environment, home, *theirs)
+        join = "exec 2>&1" if tty is None else f"exec <>{os.ttyname(theirs[0])} >&0 2>&1"
+        process = await _spawn(f'{join}\n{enter}exec "$@"', argv, environment, home, *theirs)
     except BaseException as problem:
         for end in {source, sink}:
             os.close(end)

@@ -297,7 +297,7 @@ async def test_a_process_joins_its_errors_and_says_its_exit_code(real_world: Wor
     assert b"no-such-program" in await read_all(missing)
     assert await missing.wait() == 127
     nowhere = await sandbox.process(["echo", "x"], working_directory="/no/such/folder")
-    await read_all(nowhere)
+    assert b"/no/such/folder" in await read_all(nowhere)
     assert await nowhere.wait() == 126
     await process.kill()
     await missing.kill()
