@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from appliance import file_lock
 from appliance.api import server as web_server
 from appliance.api.parts import Addresses
 from appliance.crypto import write_private
@@ -30,19 +30,13 @@ def data_folder(settings: Settings) -> Path:
     return data
 
 
-@contextmanager
-def locked(data: Path) -> Iterator[None]:
-    """One appliance a data folder; the lock ends with the process, however that ends."""
-    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreError(f"another Rondo works on {data}: stop it first, or choose another folder with --data") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def locked(data: Path) -> AbstractContextManager[None]:
+    """One appliance a data folder. Entering raises StoreError."""
+
+    def refuse(holder: str) -> None:
+        raise StoreError(f"another Rondo works on {data} ({holder}): stop it first, or choose another folder with --data")
+
+    return file_lock.held(data / "lock", refuse)
 
 
 @contextmanager

@@ -8,16 +8,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance import file_lock
 from appliance.errors import BadRequest, Conflict
 from appliance.vcs import working_tree
 
@@ -113,34 +113,20 @@ def sweep_outputs(place: Place) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def held(place: Place, *, waits: bool) -> Iterator[None]:
-    """One run a tree: two would mix their caches and outputs. Raises Conflict, unless the run `waits` for its turn."""
-    descriptor = os.open(place.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        is_told = False
-        while not _lock(descriptor):
-            who = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "somebody"
-            if not waits:
-                raise Conflict(f"another run works in {place.root} ({who}); --wait waits for its end")
-            if not is_told:
-                print(f"waits for another run in this tree ({who})", flush=True)
-                is_told = True
-            time.sleep(_LOOK_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}".encode(), 0)
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+def held(place: Place, *, waits: bool) -> AbstractContextManager[None]:
+    """One run a tree: two would mix their caches and outputs. Entering raises Conflict, unless the run `waits` its turn."""
+    is_told = False
 
+    def on_busy(holder: str) -> None:
+        nonlocal is_told
+        if not waits:
+            raise Conflict(f"another run works in {place.root} ({holder}); --wait waits for its end")
+        if not is_told:
+            print(f"waits for another run in this tree ({holder})", flush=True)
+            is_told = True
+        time.sleep(_LOOK_S)
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return file_lock.held(place.state / "lock", on_busy)
 
 
 @contextmanager

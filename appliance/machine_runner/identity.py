@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
 
+from appliance import file_lock
 from appliance.crypto import write_private
 from appliance.errors import BadRequest, StoreError
 
@@ -49,19 +48,13 @@ class Identity:
     def known(self) -> Path:
         return self.folder / "known_servers"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One runner a folder, since two with one key would be one machine. Raises StoreError."""
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise StoreError(f"another runner works with {self.folder}; give this one its own with --folder") from None
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+    def locked(self) -> AbstractContextManager[None]:
+        """One runner a folder, since two with one key would be one machine. Entering raises StoreError."""
+
+        def refuse(holder: str) -> None:
+            raise StoreError(f"another runner works with {self.folder} ({holder}); give this one its own with --folder")
+
+        return file_lock.held(self.folder / "lock", refuse)
 
     def pinned(self, server: Server) -> str | None:
         """The host key ("ssh-ed25519 AAAA...") that the server has to show; None before the first time."""
