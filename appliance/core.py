@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from appliance.pool import Pool
     from appliance.sshd.runners import Runners
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Core:

@@ -19,7 +19,6 @@ UserId = NewType("UserId", str)
 class PipelineState(StrEnum):
     """Spec 4.1. Never tells how the jobs went."""
 
-    SETUP_PENDING = "setup-pending"
     SETUP = "setup"
     PENDING = "pending"
     CREATED = "created"

@@ -39,7 +39,6 @@ class Retention:
         self._blobs = blobs
         self._terms = terms
         self._at = 0  # which part of the logs is looked through for folders without a job
-        self._strange: set[str] = set()
 
     async def sweep(self, now_ms: int) -> None:
         """One round; a limited number of each kind goes."""

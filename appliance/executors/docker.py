@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import ssl
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -48,8 +47,6 @@ from appliance.executors.supervised import Pace, SupervisedSandbox, opening
 
 if TYPE_CHECKING:
     from aiodocker.containers import DockerContainer
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

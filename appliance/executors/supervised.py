@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,6 @@ from appliance.executors.base import Command, Exit, Notice, Process, Question, S
 from appliance.executors.marks import Answer, UnknownCommand
 from appliance.executors.payload import parse_exports, payload
 from appliance.executors.questions import Questions
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
 LONGEST_ANSWER_BYTES = 16 << 20  # of a helper's short answer

@@ -6,7 +6,7 @@ own, `alias/name` one of an imported orb. An orb never sees the scope that impor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -127,7 +127,3 @@ ABSENT = Absent()
 def own_scope(node: Node, default: Scope) -> Scope:
     """Where names inside a value are looked up: at the caller that passed it, else where it stands."""
     return node.scope if node.scope is not None else default
-
-
-def fields_of(node: Node | None) -> Mapping[str, Node]:
-    return node.fields if isinstance(node, Map) else {}

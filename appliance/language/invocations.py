@@ -39,14 +39,13 @@ class Need:
 
 @dataclass(eq=False)
 class Leg:
-    """One job to be. `element` None: there is nothing to run (approval, group ends), or nobody has it (`absent`)."""
+    """One job to be. `element` None: there is nothing to run (approval, group ends), or nobody has it."""
 
     name: str
     key: Scalar
     invocation: int
     aliases: tuple[str, ...] = ()  # other names it can be required by
     element: Element | None = None
-    absent: bool = False
     type: plan.JobType | None = None
     arguments: dict[str, tuple[Scalar, Node]] = field(default_factory=dict)
     needs: list[Need] = field(default_factory=list)
@@ -72,7 +71,7 @@ class InvocationReader:
         self._where = where
         self._count = 0
 
-    def legs(self, node: Node | None, at: Scalar, in_group: bool = False) -> list[Leg]:
+    def legs(self, node: Node | None, at: Scalar) -> list[Leg]:
         """The legs of a `jobs` list, in order, each with a name of its own."""
         problems = self._work.problems
         if isinstance(node, Unknown):
@@ -85,17 +84,17 @@ class InvocationReader:
             return []
         legs: list[Leg] = []
         for item in _flat(node):
-            legs.extend(self._item(item, in_group))
+            legs.extend(self._item(item))
         _number_doubles(legs)
         return legs
 
-    def _item(self, item: Node, in_group: bool) -> list[Leg]:
+    def _item(self, item: Node) -> list[Leg]:
         problems = self._work.problems
         if isinstance(item, Scalar) and item.kind != "null":
             filled = self._work.fill(item, self._scope.names)
             if not isinstance(filled, Scalar):
                 return []
-            return self._invocation(filled, None, in_group)
+            return self._invocation(filled, None)
         if not isinstance(item, Map) or not item.fields:
             if not isinstance(item, Unknown):
                 message = f"A job of a workflow must be a name, or a map with one name, not {describe(item)}."
@@ -108,7 +107,7 @@ class InvocationReader:
         filled_key = self._work.fill(key, self._scope.names)
         if isinstance(filled_key, Scalar):
             key = filled_key
-        return self._invocation(key, map_of(value, f"The job {key.text}", problems), in_group)
+        return self._invocation(key, map_of(value, f"The job {key.text}", problems))
 
     def _several_keys(self, item: Map, pairs: list[tuple[Scalar, Node]]) -> Map:
         """`- job:` with its keys not indented below it: they are taken for its keys, as they are meant."""
@@ -124,7 +123,7 @@ class InvocationReader:
         inner = item.without({key.text})
         return Map(item.file, item.line, item.column, {key.text: inner}, {key.text: key}, item.templated)
 
-    def _invocation(self, key: Scalar, body: Map | None, in_group: bool) -> list[Leg]:
+    def _invocation(self, key: Scalar, body: Map | None) -> list[Leg]:
         self._count += 1
         number = self._count
         matrix = body.get("matrix") if body is not None else None
@@ -201,10 +200,8 @@ class InvocationReader:
             element = self._scope.find("job", leg.key.text) or element
         if isinstance(element, Element):
             leg.element = element
-        else:
-            leg.absent = True
-            if element is not ABSENT:
-                self._unknown_job(leg.key)
+        elif element is not ABSENT:
+            self._unknown_job(leg.key)
 
     def _unknown_job(self, key: Scalar) -> None:
         choices = [*self._scope.references("job"), *self._scope.groups]

@@ -111,7 +111,7 @@ def checked(
     """`node` as an argument: of the right type, bound to the scope of who gave it. Unknown when it is wrong."""
     if isinstance(node, Unknown):
         return node
-    expected = _mismatch(work, parameter, node)
+    expected = _mismatch(parameter, node)
     if expected is not None:
         message = f"{what} must be {expected}, not {describe(node)}."
         if parameter.type == "string" and isinstance(node, Scalar):
@@ -126,7 +126,7 @@ def checked(
     return node
 
 
-def _mismatch(work: Compilation, parameter: Parameter, node: Node) -> str | None:
+def _mismatch(parameter: Parameter, node: Node) -> str | None:
     """What was expected instead, or None when the node will do."""
     kind = parameter.type
     if kind == "any":

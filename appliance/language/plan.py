@@ -7,7 +7,7 @@ the steps read these classes; the database keeps them as JSON (`dump`, `load`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -269,16 +269,6 @@ def dump_job(job: Job) -> dict[str, Any]:
     return data
 
 
-def dump(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON values; `load` gives it back."""
-    data: dict[str, Any] = {"version": plan.version, "is_setup": plan.is_setup}
-    for group, workflows in (("workflows", plan.workflows), ("scheduled", plan.scheduled)):
-        data[group] = [
-            _plain(replace(workflow, jobs=())) | {"jobs": [dump_job(job) for job in workflow.jobs]} for workflow in workflows
-        ]
-    return data
-
-
 def _plain(value: Any) -> Any:
     kind: Any = type(value)
     if kind in _ATOMS:  # first, for most are
@@ -312,23 +302,6 @@ def load_job(data: Mapping[str, Any]) -> Job:
     if values["executor"] is not None:
         values["executor"] = _load_executor(values["executor"])
     return Job(**values)
-
-
-def load(data: Mapping[str, Any]) -> Plan:
-    """What `dump` wrote."""
-    return Plan(
-        version=data["version"],
-        is_setup=data["is_setup"],
-        workflows=tuple(_load_workflow(item) for item in data["workflows"]),
-        scheduled=tuple(_load_workflow(item) for item in data["scheduled"]),
-    )
-
-
-def _load_workflow(data: Mapping[str, Any]) -> Workflow:
-    values = dict(data)
-    values["jobs"] = tuple(load_job(job) for job in values["jobs"])
-    values["schedules"] = tuple(Schedule(**_tuples(schedule)) for schedule in values["schedules"])
-    return Workflow(**values)
 
 
 def _load_step(data: Mapping[str, Any]) -> Step:

@@ -86,14 +86,14 @@ def _run(work: Compilation, key: Scalar, value: Node | None) -> plan.Step | None
         work.problems.error(value, "type", message, expected="`run: COMMAND` or `run: { command: … }`")
         return None
     found = _arguments(work, key, value, RUN_KEYS, ("command",))
-    return _run_of(work, key, found) if found is not None else None
+    return _run_of(work, found) if found is not None else None
 
 
 def _title(command: str) -> str:
     return command.rstrip("\n")
 
 
-def _run_of(work: Compilation, key: Scalar, found: Map) -> plan.Step | None:
+def _run_of(work: Compilation, found: Map) -> plan.Step | None:
     problems = work.problems
     fields = found.fields
     command = text(fields.get("command"), "`command`", problems)

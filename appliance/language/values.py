@@ -66,7 +66,6 @@ KNOWN = frozenset(_NAMES)
 # These families are open-ended: every forge adds fields of its own.
 OPEN_PREFIXES = ("pipeline.trigger_parameters.", "pipeline.event.context.", "pipeline.vcs.", "pipeline.deploy.")
 
-VALUE_PREFIX = "pipeline."
 PARAMETER_PREFIX = "pipeline.parameters."
 
 

@@ -203,7 +203,7 @@ class Workflows:
     def _group(self, call: Leg) -> list[Leg]:
         _, body = self._scope.groups[call.key.text]
         reader = InvocationReader(self._work, self._scope, f"job group {call.key.text}")
-        inner = reader.legs(body.get("jobs"), call.key, in_group=True)
+        inner = reader.legs(body.get("jobs"), call.key)
         start = Leg(f"{call.name}/group-start", call.key, call.invocation, type=plan.JobType.NO_OP)
         start.needs, start.filters = call.needs, call.filters
         end = Leg(f"{call.name}/group-end", call.key, call.invocation, type=plan.JobType.NO_OP)
@@ -254,7 +254,7 @@ class Workflows:
                 problems.error(body.keys[name], "job-group", "A job group cannot have parameters.")
         known_keys(body, "a job group", ("jobs", "description", "parameters"), problems)
         reader = InvocationReader(self._work, scope, f"job group {key.text}")
-        legs = reader.legs(body.get("jobs"), key, in_group=True)
+        legs = reader.legs(body.get("jobs"), key)
         for leg in legs:
             if leg.key.text in scope.groups and leg.type is None:
                 message = f"The job group {key.text} cannot hold the job group {leg.key.text}: groups do not nest."

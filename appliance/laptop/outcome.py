@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.blobs import Blobs
 from appliance.core import Core
 from appliance.laptop.place import Place
-from appliance.laptop.signs import Colours, coloured, ended, plain, plain_lines, seconds, span
+from appliance.laptop.signs import Colours, coloured, ended, plain, plain_lines, span
 from appliance.laptop.watch import Piece, Row, Seen
 from appliance.model import JobId, PipelineState, StepStatus, WorkflowStatus
 from appliance.store import artifacts, jobs, results
@@ -177,9 +177,3 @@ def _shown(path: Path) -> str:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def took(seen: Seen) -> str:
-    """The time from the pipeline's begin to the last end."""
-    ends = [workflow.stopped_at_ms for workflow in seen.workflows if workflow.stopped_at_ms is not None]
-    return seconds(max(ends) - seen.pipeline.created_at_ms) if ends else ""

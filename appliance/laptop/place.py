@@ -53,11 +53,6 @@ class Place:
     def repository(self) -> Path:
         return self.state / "repository"
 
-    @property
-    def shown_config(self) -> str:
-        """As a person would name it from where they stand."""
-        return os.path.relpath(self.config)
-
 
 def find(folder: Path, config: Path | None) -> Place:
     """The place that `folder` is in. Raises BadRequest when there is no config."""

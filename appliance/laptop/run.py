@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import uuid
@@ -43,8 +42,6 @@ from appliance.vcs.client import Git
 from appliance.vcs.mirror import Identity
 from appliance.vcs.photographed import WorkingTree
 from appliance.vcs.working_tree import Snapshot
-
-log = logging.getLogger(__name__)
 
 _WEB_URL = "http://localhost"  # there are no pages; jobs take such addresses to pieces
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -54,8 +54,8 @@ def note_at(reading: Reading, line: int, column: int) -> Note | None:
     if isinstance(target, OrbUse):
         return Note(use.place, _orb(reading, target))
     if isinstance(target, ParameterUse):
-        return Note(use.place, _parameter(reading, target))
-    return Note(use.place, _invocation(reading, target))
+        return Note(use.place, _parameter(target))
+    return Note(use.place, _invocation(target))
 
 
 # Templates
@@ -72,7 +72,7 @@ def _about(reading: Reading, use: TemplateUse) -> str | None:
     word = use.template.word.lstrip("/")
     found = parameter_of(reading, word, use.around)
     if found is not None:
-        return _parameter(reading, found)
+        return _parameter(found)
     if word.startswith("pipeline.") and is_known(word, reading.work.values):
         return f"**pipeline value** `{word}`: known when a pipeline starts."
     return None
@@ -168,7 +168,7 @@ def _inline(node: Node) -> str:
     return "a map"
 
 
-def _parameter(reading: Reading, use: ParameterUse) -> str:
+def _parameter(use: ParameterUse) -> str:
     if use.body is None:
         return f"**matrix parameter** `{use.name}`" if use.owner is None else f"**parameter** `{use.name}`"
     owner = f"of {use.owner.title}" if use.owner is not None else "of the pipeline"
@@ -190,7 +190,7 @@ def _orb(reading: Reading, use: OrbUse) -> str:
     return _joined(head, _text(document, "description"), "\n".join(listed))
 
 
-def _invocation(reading: Reading, invocation: Invocation) -> str:
+def _invocation(invocation: Invocation) -> str:
     required = invocation.body.get("requires") if invocation.body is not None else None
     after = [_inline(item) for item in required.items if isinstance(item, Scalar)] if isinstance(required, Sequence) else []
     return _joined(f"**workflow job** `{invocation.key.text}`", f"after {', '.join(after)}" if after else "")

@@ -24,7 +24,6 @@ _LABEL = {
     "not_run": "not run",
     "not_running": "waiting",
     "infrastructure_fail": "infrastructure failure",
-    "setup-pending": "setting up",
     "setup": "setting up",
 }
 _ICON = {

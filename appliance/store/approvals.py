@@ -29,11 +29,3 @@ def add(tx: Tx, approval: Approval) -> None:
         vars(approval),
     )
     tx.execute("UPDATE jobs SET approved_by = :user_name, approved_by_id = :user_id WHERE id = :job_id", vars(approval))
-
-
-def of_job(tx: Tx, job_id: JobId) -> Approval | None:
-    """The approval of a job; of one that a rerun carried over, the one that it was given there."""
-    row = tx.execute(
-        "SELECT * FROM approvals WHERE job_id = (SELECT coalesce(origin_id, id) FROM jobs WHERE id = :id)", {"id": job_id}
-    ).fetchone()
-    return None if row is None else Approval(**dict(row))

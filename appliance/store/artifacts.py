@@ -67,11 +67,6 @@ def taken(tx: Tx, job_id: JobId, index: int) -> Taken:
     return Taken(row["files"], row["size"], {each["path"]: each["size_bytes"] for each in mine})
 
 
-def put(tx: Tx, artifact: Artifact) -> str | None:
-    """Add an artifact; the id of the one that it takes the place of."""
-    return next(iter(put_all(tx, [artifact], 1 << 62, 1 << 62).replaced), None)
-
-
 def put_all(tx: Tx, some: Sequence[Artifact], most_files: int, most_bytes: int) -> Put:
     """Add artifacts of one node, as many as the job may keep: other nodes add theirs meanwhile."""
     found = Put([], [])

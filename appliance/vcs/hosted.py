@@ -144,23 +144,12 @@ class Hosted(Reading):
 
     def folder_of(self, project: Project) -> Path:
         """Where a project's repository is. Raises VcsError when its name cannot be a folder's."""
-        return _folder_in(self._folder, project)
+        if not is_folder_name(project.org) or not is_folder_name(project.repo):
+            raise VcsError(f"{project.name[:100]!r} cannot be the name of a hosted repository")
+        return self._folder / project.org / f"{project.repo}.git"
 
     def _repository(self, project: Project) -> Repository:
         return Repository(self._git, self.folder_of(project), self._scratch, project.name)
-
-
-def create_repository(repositories: Path, project: Project) -> None:
-    """Make a hosted repository in the folder `repositories` (DATA/repos), for the command line. Blocks."""
-    folder = _folder_in(repositories, project)
-    if not (folder / "HEAD").exists():
-        make_bare(folder, project.default_branch)
-
-
-def _folder_in(repositories: Path, project: Project) -> Path:
-    if not is_folder_name(project.org) or not is_folder_name(project.repo):
-        raise VcsError(f"{project.name[:100]!r} cannot be the name of a hosted repository")
-    return repositories / project.org / f"{project.repo}.git"
 
 
 _SERVED = {

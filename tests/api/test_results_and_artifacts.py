@@ -52,7 +52,7 @@ async def keep(world: World, job_id: JobId, path: str, data: bytes, index: int =
     artifact_id = uuid.uuid4().hex
     world.blobs.store_file(Blobs.ARTIFACTS, artifact_id, io.BytesIO(data))
     kept = artifacts.Artifact(id=artifact_id, job_id=job_id, index=index, path=path, size_bytes=len(data), created_at_ms=1)
-    await world.db.write(lambda tx: artifacts.put(tx, kept))
+    await world.db.write(lambda tx: artifacts.put_all(tx, [kept], 1 << 20, 1 << 40))
 
 
 @asynccontextmanager
@@ -172,7 +172,7 @@ async def test_artifacts_come_page_by_page(world: World, ada: User, project: Pro
             one = artifacts.Artifact(
                 id=f"{number:032x}", job_id=found.id, index=0, path=f"{number:05}", size_bytes=0, created_at_ms=1
             )
-            artifacts.put(tx, one)
+            artifacts.put_all(tx, [one], 1 << 20, 1 << 40)
 
     await world.db.write(fill)
     path = f"/project/{project.slug}/{found.number}/artifacts"

@@ -30,7 +30,7 @@ SETTLE_S = 240.0
 _OPEN = (
     "SELECT (SELECT count(*) FROM workflows WHERE stopped_at_ms IS NULL)"
     " + (SELECT count(*) FROM triggers WHERE state = 'open') + (SELECT count(*) FROM nodes WHERE status = 'running')"
-    " + (SELECT count(*) FROM pipelines WHERE state IN ('pending', 'setup-pending')) AS n"
+    " + (SELECT count(*) FROM pipelines WHERE state = 'pending') AS n"
 )
 
 

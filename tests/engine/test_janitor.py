@@ -63,7 +63,7 @@ async def keep(world: World, job_id: JobId, number: int, size_bytes: int) -> Non
     one = artifacts.Artifact(
         id=f"{number:032x}", job_id=job_id, index=0, path=f"{number}", size_bytes=size_bytes, created_at_ms=now_ms + number
     )
-    await world.db.write(lambda tx: artifacts.put(tx, one))
+    await world.db.write(lambda tx: artifacts.put_all(tx, [one], 1 << 20, 1 << 40))
 
 
 async def test_over_its_quota_a_project_loses_its_oldest_artifacts_but_none_of_a_running_job(world: World) -> None:

@@ -367,7 +367,7 @@ async def test_what_a_lost_node_has_stored_counts_for_nothing_and_its_siblings_s
             artifact = artifacts.Artifact(
                 id=f"{index}" * 32, job_id=job.id, index=index, path="x", size_bytes=1, created_at_ms=NOW
             )
-            artifacts.put(tx, artifact)
+            artifacts.put_all(tx, [artifact], 1 << 20, 1 << 40)
             upload = results.Upload(
                 job_id=job.id, index=index, step="step1", project_id=job.project_id, scope="t", created_at_ms=NOW
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
-from appliance.language import Compiled, OrbDocument, Problem, compile
+from appliance.language import Compiled, OrbDocument, Problem, compile, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"  # present where the appliance is developed, not in a clone of the repository
@@ -46,6 +46,11 @@ def built(source: str, **values: object) -> Compiled:
 
 def errors(problems: Iterable[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.kind == "error"]
+
+
+def jobs_of(compiled: plan.Plan) -> list[plan.Job]:
+    """Also those that only a schedule would start."""
+    return [job for workflow in (*compiled.workflows, *compiled.scheduled) for job in workflow.jobs]
 
 
 def slim(value: object) -> object:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from appliance.language import Compiled, Options, compile
-from appliance.language.plan import dump, load
-from tests.language.material import OWN_CASES, VALUES, Library, slim
+from appliance.language.plan import dump_job, load_job
+from tests.language.material import OWN_CASES, VALUES, Library, jobs_of, slim
 
 NAMES = sorted(path.stem for path in OWN_CASES.glob("*.yml"))
 
@@ -69,7 +69,8 @@ def test_plans_survive_json_and_processing(name: str) -> None:
     result = compiled(name, case.get("given", {}))
     if result.plan is None:
         return
-    assert load(json.loads(json.dumps(dump(result.plan)))) == result.plan
+    for job in jobs_of(result.plan):
+        assert load_job(json.loads(json.dumps(dump_job(job)))) == job
     again = compile(result.process())
     assert again.plan is not None, [problem.headline() for problem in again.problems]
     assert again.plan.workflows == result.plan.workflows

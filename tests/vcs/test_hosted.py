@@ -11,7 +11,7 @@ from appliance.errors import NotFound, Refused, VcsError
 from appliance.model import Vcs
 from appliance.vcs.base import CommitStatus, Pushed, PushMark, RefUpdate
 from appliance.vcs.client import Git
-from appliance.vcs.hosted import Hosted, create_repository, parse_mark
+from appliance.vcs.hosted import Hosted, parse_mark
 from appliance.vcs.serving import parse
 from tests.vcs.repos import WorkTree, project
 
@@ -31,22 +31,14 @@ async def test_a_repository_is_made_once(tmp_path: Path) -> None:
     assert head.read_text() == "ref: refs/heads/main\n"
     before = head.stat().st_ino
     await here.create(OF)
-    create_repository(tmp_path / "repos", OF)
     assert head.stat().st_ino == before
     assert [path.name for path in (tmp_path / "repos" / "acme").iterdir()] == ["app.git"]
-
-
-def test_the_command_line_makes_the_same_one(tmp_path: Path) -> None:
-    create_repository(tmp_path / "repos", OF)
-    assert (tmp_path / "repos" / "acme" / "app.git" / "HEAD").read_text() == "ref: refs/heads/main\n"
 
 
 @pytest.mark.parametrize(("org", "repo"), [("..", "app"), ("acme", ".."), ("acme", "a/b"), ("-x", "app"), ("", "app")])
 async def test_names_that_climb_are_refused(tmp_path: Path, org: str, repo: str) -> None:
     with pytest.raises(VcsError, match="cannot be the name of a hosted repository"):
         await hosted(tmp_path).create(project(Vcs.HOSTED, org=org, repo=repo))
-    with pytest.raises(VcsError):
-        create_repository(tmp_path / "repos", project(Vcs.HOSTED, org=org, repo=repo))
 
 
 def test_a_start_writes_the_hook_only_when_it_is_another(tmp_path: Path) -> None:
@@ -63,12 +55,12 @@ def test_a_start_writes_the_hook_only_when_it_is_another(tmp_path: Path) -> None
 
 
 async def test_the_hook_can_be_run_and_does_nothing_for_others(tmp_path: Path) -> None:
-    hosted(tmp_path)
+    here = hosted(tmp_path)
     hook = tmp_path / "hooks" / "post-receive"
     assert stat.S_IMODE(hook.stat().st_mode) == 0o755
     tree = WorkTree(tmp_path / "tree")
     tree.commit("One")
-    create_repository(tmp_path / "repos", OF)
+    await here.create(OF)
     pushed = tree.git("-c", f"core.hooksPath={hook.parent}", "push", str(tmp_path / "repos/acme/app.git"), "main")
     assert pushed == ""
 

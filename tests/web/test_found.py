@@ -66,7 +66,7 @@ async def test_artifacts_are_links(world: World) -> None:
     ada, found = await ran(world)
     for at, path in enumerate(("out/<b>.html", "a b.txt")):
         kept = artifacts.Artifact(id=f"{at:032x}", job_id=found.id, index=0, path=path, size_bytes=2048, created_at_ms=1)
-        await world.db.write(lambda tx, kept=kept: artifacts.put(tx, kept))  # type: ignore[misc]
+        await world.db.write(lambda tx, kept=kept: artifacts.put_all(tx, [kept], 1 << 20, 1 << 40))  # type: ignore[misc]
     _, page = await world.ask(ada, "GET", f"/jobs/{found.number}")
     shown = page.partition('id="artifacts"')[2].partition('class="steps"')[0]
     assert f'href="/output/job/{found.id}/artifacts/0/out/%3Cb%3E.html"' in shown

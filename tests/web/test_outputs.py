@@ -25,7 +25,7 @@ async def keep(world: World, job_id: JobId, path: str, text: str, index: int = 0
     artifact_id, data = uuid.uuid4().hex, text.encode()
     world.blobs.store_file(Blobs.ARTIFACTS, artifact_id, io.BytesIO(data))
     kept = artifacts.Artifact(id=artifact_id, job_id=job_id, index=index, path=path, size_bytes=len(data), created_at_ms=1)
-    await world.db.write(lambda tx: artifacts.put(tx, kept))
+    await world.db.write(lambda tx: artifacts.put_all(tx, [kept], 1 << 20, 1 << 40))
 
 
 async def ran(world: World, project: Project, covered: int, of: int, branch: str = "main") -> Job:
