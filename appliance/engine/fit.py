@@ -4,17 +4,18 @@ The order of service: who has waited for longer than `patience_ms` comes first, 
 among equals the project that holds the least gets the next turn, and within a project the oldest. A node goes to the
 machine that it fills best, so that large holes stay for large nodes.
 
-A node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs there,
-unless an earlier one has reserved it. Later ones may still start there when they do not delay it: when they are over
-before, or fit beside it. Until it has waited for `patience_ms` the others may pass it anyway: most jobs are short, and an
-estimate may be missing.
+A node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs there, of
+those that no earlier one has reserved. What has no estimate, or has outlived it, is taken to last as long again: so the
+machine with a job of hours is not chosen before one where small jobs come and go. Later ones may still start there when
+they do not delay it: when they are over before, or fit beside it. Until it has waited for `patience_ms` the others may
+pass it anyway: most jobs are short, and an estimate may be missing.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.engine.classes import GIB
@@ -55,7 +56,7 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Room that a running node takes. `ends_at_ms` is an estimate, None where there is none."""
+    """Room that a running node takes. `ends_at_ms` is an estimate, None where there is none; `since_ms` when it began."""
 
     project_id: ProjectId
     machine: str
@@ -63,6 +64,13 @@ class Held:
     memory_bytes: int
     job_number: int
     ends_at_ms: int | None = None
+    since_ms: int | None = None
+
+    def likely_end_ms(self, now_ms: int) -> int:
+        if self.ends_at_ms is not None and self.ends_at_ms > now_ms:
+            return self.ends_at_ms
+        since_ms = self.since_ms if self.ends_at_ms is None else self.ends_at_ms
+        return _NEVER_MS if since_ms is None else 2 * now_ms - since_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +99,7 @@ class Decision:
 
 def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine], bounds: Bounds, now_ms: int) -> Decision:
     """Decide on every wish. A pure function: the same facts give the same decision."""
-    rooms = {machine.name: _Room(machine) for machine in machines}
+    rooms = {machine.name: _Room(machine, now_ms) for machine in machines}
     taken: dict[ProjectId, list[Held]] = defaultdict(list)
     for one in held:
         if one.machine in rooms:  # not one that was removed under its last jobs
@@ -99,7 +107,9 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
         taken[one.project_id].append(one)
     decision = Decision()
     reserved: dict[str, _Reservation] = {}
-    full: dict[tuple[tuple[str, ...], float, int], str] = {}  # what no machine has a place for; rooms only get fuller
+    full: dict[
+        tuple[tuple[str, ...], float, int], str
+    ] = {}  # no machine has a place, or is to be kept; rooms only get fuller
     for wish in _in_turn(wishes, taken, bounds, now_ms):
         size = (wish.machines, wish.cpus, wish.memory_bytes)
         why = _why_over_bounds(wish, taken, bounds) or full.get(size)
@@ -111,10 +121,10 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
                 if name in reserved:
                     reserved[name] = room.reservation(reserved[name].wish)  # less is left beside it now
                 continue
-            why, ahead = _explain(wish, rooms, now_ms)
+            why, ahead = _explain(wish, rooms, reserved, now_ms)
             if ahead is not None:
                 reserved.setdefault(ahead.machine, ahead)
-            if not any(rooms[name].has_place(wish) for name in wish.machines):
+            if all(name in reserved and not rooms[name].has_place(wish) for name in wish.machines):
                 full[size] = why
         decision.waits.append((wish, f"waits: {why}"))
     return decision
@@ -171,16 +181,27 @@ class _Reservation:
     wish: Wish
     machine: str
     begins_at_ms: int
+    likely_at_ms: int  # also where no estimate says it, or one was wrong
     spare_cpus: float
     spare_memory_bytes: int
     after: int | None  # the number of the job whose end it waits for
 
 
+@dataclass(frozen=True)
+class _Later:
+    """What is free of a machine at some time, and the node whose end comes last before it."""
+
+    cpus: float
+    memory_bytes: int
+    last: Held | None
+
+
 class _Room:
     """What is left of a machine. Sums are kept, and what was worked out for a size: many wishes are of one size."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, now_ms: int) -> None:
         self.machine = machine
+        self._now_ms = now_ms
         self.cpus = machine.cpus
         self.memory_bytes = machine.memory_bytes
         self.nodes = 0
@@ -211,14 +232,28 @@ class _Room:
         return replace(self._known[size], wish=wish)
 
     def _worked_out(self, wish: Wish, size: tuple[float, int]) -> _Reservation:
-        cpus, memory_bytes, nodes = self.cpus, self.memory_bytes, self.nodes
-        at_ms, after = 0, None
-        for one in sorted(self._held, key=lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms):
+        by_estimate = self._after(size, lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms)
+        last = by_estimate.last
+        at_ms = 0 if last is None else _NEVER_MS if last.ends_at_ms is None else last.ends_at_ms
+        likely = self._after(size, lambda one: one.likely_end_ms(self._now_ms)).last
+        return _Reservation(
+            wish=wish,
+            machine=self.machine.name,
+            begins_at_ms=at_ms,
+            likely_at_ms=0 if likely is None else likely.likely_end_ms(self._now_ms),
+            spare_cpus=by_estimate.cpus - size[0],
+            spare_memory_bytes=by_estimate.memory_bytes - size[1],
+            after=None if last is None else last.job_number or None,
+        )
+
+    def _after(self, size: tuple[float, int], end_of: Callable[[Held], int]) -> _Later:
+        """The machine when so many have ended, in this order, that there is a place of `size`."""
+        cpus, memory_bytes, nodes, last = self.cpus, self.memory_bytes, self.nodes, None
+        for one in sorted(self._held, key=end_of):
             if size[0] <= cpus + _GRAIN and size[1] <= memory_bytes and nodes < self.machine.nodes:
                 break
-            cpus, memory_bytes, nodes = cpus + one.cpus, memory_bytes + one.memory_bytes, nodes - 1
-            at_ms, after = (_NEVER_MS, None) if one.ends_at_ms is None else (one.ends_at_ms, one.job_number or None)
-        return _Reservation(wish, self.machine.name, at_ms, cpus - size[0], memory_bytes - size[1], after)
+            cpus, memory_bytes, nodes, last = cpus + one.cpus, memory_bytes + one.memory_bytes, nodes - 1, one
+        return _Later(cpus, memory_bytes, last)
 
 
 def _best(
@@ -260,6 +295,7 @@ def _start(wish: Wish, room: _Room, taken: dict[ProjectId, list[Held]], now_ms: 
         memory_bytes=memory_bytes,
         job_number=0,
         ends_at_ms=None if wish.lasts_ms is None else now_ms + wish.lasts_ms,
+        since_ms=now_ms,
     )
     room.add(held)
     taken[wish.project_id].append(held)
@@ -269,12 +305,14 @@ def _start(wish: Wish, room: _Room, taken: dict[ProjectId, list[Held]], now_ms: 
 # Words
 
 
-def _explain(wish: Wish, rooms: Mapping[str, _Room], now_ms: int) -> tuple[str, _Reservation | None]:
-    """Why it finds no room, and where it can begin soonest."""
-    ahead = [rooms[name].reservation(wish) for name in wish.machines]
-    if not ahead:
+def _explain(
+    wish: Wish, rooms: Mapping[str, _Room], reserved: Mapping[str, _Reservation], now_ms: int
+) -> tuple[str, _Reservation | None]:
+    """Why it finds no room, and where it can begin soonest; where others come first only if they do so everywhere."""
+    if not wish.machines:
         return "no machine that could run it is there now", None
-    soonest = min(ahead, key=lambda one: one.begins_at_ms)
+    names = [name for name in wish.machines if name not in reserved] or wish.machines
+    soonest = min((rooms[name].reservation(wish) for name in names), key=lambda one: one.likely_at_ms)
     room = rooms[soonest.machine]
     if room.has_place(wish):
         return "an older job comes first", soonest
@@ -303,6 +341,8 @@ def _nodes(count: int, whose: str = "") -> str:
 def _when(ahead: _Reservation, now_ms: int) -> str:
     if ahead.after is None or ahead.begins_at_ms >= _NEVER_MS:
         return ""
+    if ahead.begins_at_ms <= now_ms:
+        return f"; job {ahead.after} takes longer than it usually does"
     return f"; job {ahead.after} ends in about {_span(ahead.begins_at_ms - now_ms)}"
 
 

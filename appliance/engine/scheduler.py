@@ -249,6 +249,7 @@ class Scheduler:
                 memory_bytes=start.memory_bytes,
                 job_number=candidate.number,
                 ends_at_ms=None if candidate.lasts_ms is None else now_ms + candidate.lasts_ms,
+                since_ms=now_ms,
             )
             self._begin(runners, start.wish.job_id, start.wish.index, held)
             self._bell.ring("outbox", "machines", *changed.topics())
@@ -344,4 +345,5 @@ def _held_by(tx: Tx, node: jobs.Node) -> fit.Held:
         memory_bytes=node.memory_bytes,
         job_number=job.number or 0,
         ends_at_ms=None if lasts_ms is None or node.started_at_ms is None else node.started_at_ms + lasts_ms,
+        since_ms=node.started_at_ms,
     )

@@ -47,6 +47,7 @@ def held(
     project: str = "p",
     number: int = 812,
     ends_in_s: float | None = None,
+    began_s: float | None = None,
     at: str = "here",
 ) -> Held:
     ends_at_ms = None if ends_in_s is None else NOW + int(ends_in_s * 1000)
@@ -57,6 +58,7 @@ def held(
         memory_bytes=int(gib * GIB),
         job_number=number,
         ends_at_ms=ends_at_ms,
+        since_ms=None if began_s is None else NOW - int(began_s * 1000),
     )
 
 
@@ -154,6 +156,43 @@ def test_each_machine_is_kept_for_the_oldest_that_waits_for_it() -> None:
     decision = fit(wishes, [held(4, 8), held(2, 4, at="small")], [HERE, SMALL], BOUNDS, NOW)
     assert started(decision) == []
     assert reasons(decision)["little"] == "waits: an older job comes first"
+
+
+TWIN = Machine(name="twin", cpus=8, memory_bytes=16 * GIB, nodes=100)
+LITTLE = wish("little", 1, 1, lasts_s=5000, machines=("here", "twin"))
+
+
+@pytest.mark.parametrize(
+    ("on_here", "on_twin"),
+    [
+        pytest.param({"began_s": 7200}, {"began_s": 20}, id="neither has an estimate"),
+        pytest.param({"ends_in_s": -7200}, {"ends_in_s": 300}, id="one has outlived its estimate by hours"),
+        pytest.param({"ends_in_s": 7200}, {"began_s": 20}, id="one has hours to go"),
+    ],
+)
+def test_the_machine_that_is_likely_free_first_is_kept(on_here: dict[str, float], on_twin: dict[str, float]) -> None:
+    """Else it waits for the long job, and small ones fill the other machine for ever."""
+    large = wish("large", 8, 16, waited_s=600, machines=("here", "twin"))
+    running = [held(4, 8, at="here", **on_here), held(4, 8, at="twin", **on_twin)]  # type: ignore[arg-type]
+    decision = fit([large, LITTLE], running, [HERE, TWIN], BOUNDS, NOW)
+    assert {start.wish.job_id: start.machine for start in decision.starts} == {"little": "here"}
+
+
+def test_two_large_ones_keep_a_machine_each() -> None:
+    large = [wish(name, 8, 16, waited_s=600, machines=("here", "twin")) for name in ("one", "two")]
+    running = [held(4, 8, ends_in_s=60), held(4, 8, ends_in_s=90, at="twin", number=813)]
+    decision = fit([*large, LITTLE], running, [HERE, TWIN], BOUNDS, NOW)
+    assert started(decision) == []
+    assert [why.partition("; ")[2] for why in reasons(decision).values()] == [
+        "job 812 ends in about 60 s",
+        "job 813 ends in about 2 min",
+        "",
+    ]
+
+
+def test_a_job_that_outlives_its_estimate_is_not_said_to_end_at_once() -> None:
+    said = reasons(fit([wish("a", 8, 4)], [held(4, 4, ends_in_s=-60)], [HERE], BOUNDS, NOW))
+    assert said == {"a": "waits: needs 8 CPUs, 4 free; job 812 takes longer than it usually does"}
 
 
 def test_a_wait_names_the_machine_where_there_are_several() -> None:

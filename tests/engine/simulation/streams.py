@@ -60,6 +60,7 @@ def run_stream(seed: int, fit: Fit = real.fit) -> int:
                 memory_bytes=start.memory_bytes,
                 job_number=0,
                 ends_at_ms=None if start.wish.lasts_ms is None else now_ms + start.wish.lasts_ms,
+                since_ms=now_ms,
             )
         waiting = [wish for wish, _ in decision.waits]
     return len(held)

@@ -164,6 +164,7 @@ class World:
                 cpus=node.cpus,
                 memory_bytes=node.memory_bytes,
                 job_number=job.number or 0,
+                since_ms=node.started_at_ms,
             )
 
     # The forge and the intake
@@ -306,6 +307,7 @@ class World:
                     memory_bytes=start.memory_bytes,
                     job_number=0,
                     ends_at_ms=None if lasts_ms is None else self.now_ms + lasts_ms,
+                    since_ms=self.now_ms,
                 )
         for node in list(self.memory.held)[-len(starts) :]:
             if changes is not None and self.random.random() < 0.3:
