@@ -130,7 +130,7 @@ class GitDoor:
             if not stage.has_heard:
                 handling.cancel()
         if not stage.has_heard:
-            await self.pushes.reconcile(project)  # should refs have moved although the hook never spoke
+            await self.pushes.look_after(project, mark)
         if code != 0:
             tell(session, (await push.error()).decode("utf-8", "replace").strip())
         return code

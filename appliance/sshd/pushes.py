@@ -1,8 +1,9 @@
 """What a push to a hosted repository means: a trigger for each branch and tag that it moved, now or after a crash.
 
 git moves the refs; a moment later we write the triggers. Killed in between, the refs have moved and nothing would run.
-So at boot `reconcile` looks for refs that are not where the database last saw them. A push that was half done by then
-gives the same triggers again: their key names the ref, its value and the push's own id, which git has written into the
+So a push is noted before it moves any, and settled when all are written down. At boot `reconcile` looks, in the projects
+of pushes that are not settled, for refs that are not where the database last saw them. What was half done by then gives
+the same triggers again: their key names the ref, its value and the push's own id, which git has written into the
 ref's log. Pushing the same commit once more after going back has another id, and is a new event.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from appliance.engine.commands import Commands
-from appliance.errors import RondoError
+from appliance.errors import NotFound, RondoError
 from appliance.model import Project, ProjectId, Trigger, TriggerKind, Vcs
 from appliance.store import people, projects, schedules
 from appliance.store.database import Database, Tx
@@ -28,6 +30,8 @@ _TAGS = "refs/tags/"
 _MOST_TAGS = 3
 _AGAIN_S = 5.0
 _MOST_BRANCHES = 20
+T = TypeVar("T")
+
 _TOO_MANY = "too many at once; push it again by itself, or start it over the API"
 
 
@@ -40,21 +44,29 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class _Left:
+    """Pushes that git has taken, and that could not be written down yet."""
+
+    project: Project
+    push_ids: set[str] = field(default_factory=set)
+
+
 class Pushes:
     def __init__(self, db: Database, commands: Commands, repositories: HostedRepositories) -> None:
         self._db = db
         self._commands = commands
         self._repositories = repositories
-        self._left: dict[ProjectId, Project] = {}  # git has taken a push, and there was no room to write it down
+        self._left: dict[ProjectId, _Left] = {}
         self._has_left = asyncio.Event()
 
     async def run(self) -> None:
         """Write down what was left as soon as there is room. Ends only by being cancelled."""
         while True:
             await self._has_left.wait()
-            for project in list(self._left.values()):
+            for left in list(self._left.values()):
                 with contextlib.suppress(RondoError):  # said when it was left, and to whoever pushes meanwhile
-                    await self.catch_up(project)
+                    await self.catch_up(left.project)
             if not self._left:
                 self._has_left.clear()
             else:
@@ -62,18 +74,36 @@ class Pushes:
 
     async def catch_up(self, project: Project) -> None:
         """Write down what a push left, before another one moves the same refs on. Raises DiskFull and other RondoErrors."""
-        if project.id in self._left:
-            await self.reconcile(project)
+        left = self._left.get(project.id)
+        if left is None:
+            return
+        push_ids = set(left.push_ids)  # not of one that is left while we look
+        await self.reconcile(project)
+        await self._repositories.settle(push_ids)
+        left.push_ids.difference_update(push_ids)
+        if not left.push_ids:
             self._left.pop(project.id, None)
 
     async def accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
         """Write down what a push has changed. When this returns, it survives a power cut; where it fails, `run` goes on."""
+        return await self._settled(project, mark, self._accept(project, mark, updates))
+
+    async def look_after(self, project: Project, mark: PushMark) -> None:
+        """A push has ended of which the hook never spoke: refs may have moved all the same."""
+        await self._settled(project, mark, self.reconcile(project))
+
+    async def _settled(self, project: Project, mark: PushMark, work: Awaitable[T]) -> T:
         try:
-            return await self._accept(project, mark, updates)
+            found = await work
         except RondoError:
-            self._left[project.id] = project
-            self._has_left.set()
+            self._leave(project, [mark.id])
             raise
+        await self._repositories.settle([mark.id])
+        return found
+
+    def _leave(self, project: Project, push_ids: Iterable[str]) -> None:
+        self._left.setdefault(project.id, _Left(project)).push_ids.update(push_ids)
+        self._has_left.set()
 
     async def _accept(self, project: Project, mark: PushMark, updates: tuple[RefUpdate, ...]) -> list[Outcome]:
         wanted, skipped = sift(project, updates)
@@ -84,10 +114,22 @@ class Pushes:
         return [*found, *(Outcome(_name_of(update.ref), None, _TOO_MANY) for update in skipped)]
 
     async def reconcile_all(self) -> int:
-        """At boot, before the door opens: accept the pushes that a killed appliance left. The number of triggers."""
-        hosted = await self._db.read(lambda tx: projects.of_vcs(tx, Vcs.HOSTED))
-        counts = [await self.reconcile(project) for project in hosted]
-        return sum(counts)
+        """At boot, before the door opens: accept the pushes that a killed appliance left. The number of triggers.
+
+        A repository that cannot be read holds up no start: it is tried again while we run.
+        """
+        unsettled = await self._repositories.unsettled()
+        found, settled = 0, set(unsettled or ())  # those of projects that were removed, too
+        for project in await self._db.read(lambda tx: _to_look_at(tx, unsettled)):
+            try:
+                found += await self.reconcile(project)
+            except RondoError as error:
+                log.error("cannot look for pushes", extra={"project": project.name, "error": str(error)})
+                push_ids = {push_id for push_id, name in (unsettled or {}).items() if name == project.name}
+                self._leave(project, push_ids)
+                settled -= push_ids
+        await self._repositories.settle(settled)
+        return found
 
     async def reconcile(self, project: Project) -> int:
         """Accept what moved in a project's repository without a trigger. May be repeated at any time."""
@@ -151,6 +193,17 @@ class Pushes:
                 schedules.remove_branch(tx, project.id, update.ref.removeprefix(_BRANCHES))
 
         await self._db.write(write)
+
+
+def _to_look_at(tx: Tx, unsettled: Mapping[str, str] | None) -> list[Project]:
+    """The projects of these pushes; without knowledge of any, every one that is hosted here."""
+    if unsettled is None:
+        return projects.of_vcs(tx, Vcs.HOSTED)
+    found = []
+    for name in sorted(set(unsettled.values())):
+        with contextlib.suppress(NotFound):  # it was removed
+            found.append(projects.find(tx, name))
+    return [project for project in found if project.vcs is Vcs.HOSTED]
 
 
 def sift(project: Project, updates: Sequence[RefUpdate]) -> tuple[list[RefUpdate], list[RefUpdate]]:

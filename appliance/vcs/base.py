@@ -6,7 +6,7 @@ things back. Implementations: `github` (GitHub and Enterprise), `git` (any URL),
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -156,10 +156,22 @@ class HostedRepositories(Protocol):
 
     async def commit(self, project: Project, revision: str) -> Commit: ...
 
+    async def unsettled(self) -> Mapping[str, str] | None:
+        """Pushes that began and of which nobody has said that they are settled: their ids, and the projects' names.
+
+        None when that is not known: whoever served the repositories last wrote nothing down.
+        """
+
+    async def settle(self, push_ids: Iterable[str]) -> None:
+        """All that these pushes have moved is known; from the first call on, pushes are written down. May be repeated."""
+
     def upload(self, project: Project, protocol: str | None) -> AbstractAsyncContextManager[GitService]:
         """Serve a fetch or clone; `protocol` is the client's GIT_PROTOCOL. Leaving the block ends it."""
 
     def receive_push(
         self, project: Project, mark: PushMark, protocol: str | None
     ) -> AbstractAsyncContextManager[PushService]:
-        """Take a push. Leaving the block ends it; refs that are updated by then stay updated."""
+        """Take a push. Leaving the block ends it; refs that are updated by then stay updated.
+
+        Before git can move the first one, it is written down as unsettled, to survive a power cut.
+        """

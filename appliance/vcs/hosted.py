@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
+from appliance.crypto import write_private
 from appliance.errors import Refused, VcsError
 from appliance.model import Project, Trigger
 from appliance.vcs import serving
@@ -32,6 +33,7 @@ class Hosted(Reading):
         self._folder = data / "repos"
         self._hooks = data / "hooks"
         self._pushes = data / "pushes"
+        self._unsettled = data / "unsettled"
         self._scratch = data / "scratch"
         self._largest_push_bytes = largest_push_bytes
 
@@ -86,6 +88,12 @@ class Hosted(Reading):
         log = self.folder_of(project) / "logs" / ref
         return parse_mark(await asyncio.to_thread(_last_line, log))
 
+    async def unsettled(self) -> Mapping[str, str] | None:
+        return await asyncio.to_thread(_noted, self._unsettled)
+
+    async def settle(self, push_ids: Iterable[str]) -> None:
+        await asyncio.to_thread(_forget, self._unsettled, list(push_ids))
+
     @contextlib.asynccontextmanager
     async def upload(self, project: Project, protocol: str | None) -> AsyncIterator[GitService]:
         await self.create(project)
@@ -120,6 +128,7 @@ class Hosted(Reading):
                 stderr=errors.fileno(),
             ) as process:
                 note(own, process.pid)
+                await asyncio.to_thread(_note, self._unsettled, mark.id, project.name)  # git waits for its client yet
                 yield serving.Receiving(process, own / "errors", hook)
 
     def _receiving(self) -> dict[str, str]:
@@ -177,6 +186,31 @@ def parse_mark(line: str) -> PushMark | None:
     if host != _MARK_HOST or not push_id:
         return None
     return PushMark(push_id, before.split(" ", 2)[2] if before.count(" ") >= 2 else "")
+
+
+# A file for each push that is under way: a start asks git only of the repositories that these name.
+
+
+def _note(folder: Path, push_id: str, name: str) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_private(folder / push_id, name.encode())
+    except OSError as error:
+        raise VcsError(f"the push cannot be written down: {error.strerror}") from error
+
+
+def _noted(folder: Path) -> Mapping[str, str] | None:
+    try:
+        return {note.name: note.read_text() for note in folder.iterdir() if not note.name.endswith(".new")}
+    except FileNotFoundError:
+        return None
+
+
+def _forget(folder: Path, push_ids: list[str]) -> None:
+    with contextlib.suppress(OSError):  # it is looked at once more than it must be
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for push_id in push_ids:
+            (folder / push_id).unlink(missing_ok=True)
 
 
 def _last_line(log: Path) -> str:
