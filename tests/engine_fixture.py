@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -87,10 +87,11 @@ def require_rights() -> None:
     """Raise EngineUnavailable unless a private engine can be started here."""
     if os.geteuid() != 0:
         raise EngineUnavailable("no Docker engine answers, and only root can start a private one")
-    if shutil.which("dockerd") is None or shutil.which("iptables") is None:
-        if shutil.which("apt-get") is None:
-            raise EngineUnavailable("no Docker engine answers, and there is no apt-get to install one with")
-        _install("docker.io", "iptables")
+    with one_at_a_time(cache_folder() / "install.lock"):
+        if shutil.which("dockerd") is None or shutil.which("iptables") is None:
+            if shutil.which("apt-get") is None:
+                raise EngineUnavailable("no Docker engine answers, and there is no apt-get to install one with")
+            _install("docker.io", "iptables")
 
 
 def _answering_socket() -> str | None:
@@ -146,10 +147,17 @@ class PrivateEngine:
                         self.stop()
 
     @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """As `shared`, but nobody else has it: it may be restarted, killed and emptied. Waits for who has it now."""
+        with one_at_a_time(self.folder / "owner.lock"):
+            with self.shared():
+                yield
+            self._remove_bridge()
+
+    @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Starting and stopping exclude each other, over processes."""
-        with (self.folder / "start.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with one_at_a_time(self.folder / "start.lock"):
             yield
 
     def start(self) -> None:
@@ -194,7 +202,7 @@ class PrivateEngine:
         self.stop(how)
         self.start()
 
-    def remove_bridge(self) -> None:
+    def _remove_bridge(self) -> None:
         subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
 
     def _add_bridge(self) -> None:
@@ -211,6 +219,14 @@ class PrivateEngine:
         return ""
 
 
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Blocks of several processes exclude each other; which ones, the file says."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def answers(path: str) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return request(path, "GET", "/_ping", timeout_s=5.0)[0] == 200
@@ -221,14 +237,16 @@ def add_images(path: str) -> None:
     """Give the engine the test images it lacks."""
     add_image(path, BUSYBOX, "busybox", ['CMD ["sh"]'])
     add_image(path, DEBIAN, "debian", ['CMD ["bash"]'])
-    if not _has_image(path, NO_SHELL):
-        _import_image(path, NO_SHELL, _root_without_shell(), ['CMD ["/nothing"]'])
+    with one_at_a_time(cache_folder() / "images.lock"):
+        if not _has_image(path, NO_SHELL):
+            _import_image(path, NO_SHELL, _root_without_shell(), ['CMD ["/nothing"]'])
 
 
 def add_image(path: str, name: str, root: str, changes: list[str]) -> None:
     """Import image `name` from the root file system `root` ("busybox", "debian") unless it is there."""
-    if not _has_image(path, name):
-        _import_image(path, name, cached_root(root), changes)
+    with one_at_a_time(cache_folder() / "images.lock"):
+        if not _has_image(path, name):
+            _import_image(path, name, cached_root(root), changes)
 
 
 def add_packages(path: str, name: str, base: str, *packages: str, changes: Mapping[str, Any] | None = None) -> None:
@@ -236,8 +254,12 @@ def add_packages(path: str, name: str, base: str, *packages: str, changes: Mappi
 
     `changes`: of the image, as the engine calls them (User, Env).
     """
-    if _has_image(path, name):
-        return
+    with one_at_a_time(cache_folder() / "images.lock"):
+        if not _has_image(path, name):
+            _commit_packages(path, name, base, packages, changes or {})
+
+
+def _commit_packages(path: str, name: str, base: str, packages: Sequence[str], changes: Mapping[str, Any]) -> None:
     made = request_json(path, "POST", "/containers/create", {"Image": base})["Id"]
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -249,7 +271,7 @@ def add_packages(path: str, name: str, base: str, *packages: str, changes: Mappi
                 assert status == 200, answer
         repository, _, tag = name.partition(":")
         query = urlencode({"container": made, "repo": repository, "tag": tag})
-        request_json(path, "POST", f"/commit?{query}", changes or {})
+        request_json(path, "POST", f"/commit?{query}", changes)
     finally:
         request(path, "DELETE", f"/containers/{made}")
 
@@ -265,8 +287,7 @@ def _run(*argv: str, cwd: str) -> bytes:
 
 def cached_root(name: str) -> Path:
     tar = cache_folder() / f"{name}.tar"
-    with (cache_folder() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(cache_folder() / f"{name}.lock"):
         if not tar.exists():
             part = tar.with_suffix(".part")
             with part.open("wb") as out:

@@ -45,12 +45,16 @@ class Wish:
 
 
 @contextlib.contextmanager
-def own_engine() -> Iterator[PrivateEngine]:
-    """An engine that may be killed; other tests have theirs. Raises EngineUnavailable."""
+def own_engine(*, is_short: bool = False) -> Iterator[PrivateEngine]:
+    """An engine that may be killed; other tests have theirs, and a short chaos waits for no long one.
+
+    Raises EngineUnavailable.
+    """
     require_rights()
     options = ("--live-restore", "--iptables=false", "--ip-masq=false")
-    engine = PrivateEngine(cache_folder() / "chaos", bridge="rondochaos0", subnet="172.31.0.1/16", options=options)
-    with engine.shared():
+    name, bridge, net = ("short-chaos", "rondochaos1", 28) if is_short else ("chaos", "rondochaos0", 31)
+    engine = PrivateEngine(cache_folder() / name, bridge=bridge, subnet=f"172.{net}.0.1/16", options=options)
+    with engine.owned():
         add_image(engine.socket, BUSYBOX, "busybox", ['CMD ["sh"]'])
         add_image(engine.socket, DEBIAN, "debian", ['CMD ["bash"]'])
         try:
@@ -58,7 +62,6 @@ def own_engine() -> Iterator[PrivateEngine]:
             yield engine
         finally:
             _empty(engine)
-    engine.remove_bridge()
 
 
 def _empty(engine: PrivateEngine) -> None:

@@ -15,7 +15,7 @@ from tests.engine_fixture import Engine
 @pytest.mark.timeout(400)
 async def test_a_few_kills_lose_nothing(tmp_path: Path, docker_engine: Engine) -> None:
     """Jobs in containers and on this host, dockerd restarted, the disk full, the clock set: see `checks`."""
-    with own_engine() as engine:
+    with own_engine(is_short=True) as engine:
         weather = ("engine", "disk", "clock")
         wish = Wish(kills=8, seed=4, longest_s=10, weather=weather, is_thorough=False, say=lambda text: None)
         world, report = await suffer(tmp_path, engine, wish)

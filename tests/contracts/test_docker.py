@@ -32,6 +32,7 @@ from tests.engine_fixture import (
 pytestmark = pytest.mark.docker
 
 INSTANCE = f"docker-{os.getpid()}"
+WITH_VOLUME = "rondo-test/with-volume:latest"
 
 
 @pytest.fixture
@@ -225,13 +226,18 @@ async def test_no_secret_shows_in_what_the_engine_tells(executor: DockerExecutor
 async def test_everything_carries_our_labels_and_goes_with_its_volumes(
     executor: DockerExecutor, docker_engine: Engine
 ) -> None:
-    volumes = len(request_json(docker_engine.socket, "GET", "/volumes")["Volumes"] or [])
-    spec = SandboxSpec(node="7.1", containers=(Container(image=BUSYBOX),) * 2, labels={"circleci.job": "x"})
+    socket = docker_engine.socket
+    add_image(socket, WITH_VOLUME, "busybox", ['CMD ["sh"]', "VOLUME /kept"])
+    spec = SandboxSpec(node="7.1", containers=(Container(image=WITH_VOLUME),) * 2, labels={"circleci.job": "x"})
     sandbox = await executor.open(spec, quiet)
-    labels = request_json(docker_engine.socket, "GET", f"/containers/rondo-{INSTANCE}-7.1-1/json")["Config"]["Labels"]
-    assert labels["rondo.instance"] == INSTANCE and labels["rondo.node"] == "7.1" and labels["circleci.job"] == "x"
+    found = [request_json(socket, "GET", f"/containers/rondo-{INSTANCE}-7.1-{index}/json") for index in range(2)]
+    for container in found:
+        labels = container["Config"]["Labels"]
+        assert labels["rondo.instance"] == INSTANCE and labels["rondo.node"] == "7.1" and labels["circleci.job"] == "x"
+    volumes = [mount["Name"] for container in found for mount in container["Mounts"]]
+    assert len(volumes) == 2
     await sandbox.close()
-    assert len(request_json(docker_engine.socket, "GET", "/volumes")["Volumes"] or []) <= volumes
+    assert [request(socket, "GET", f"/volumes/{name}")[0] for name in volumes] == [404, 404]
 
 
 async def test_a_fork_bomb_stays_within_its_container(docker_engine: Engine) -> None:
@@ -296,10 +302,9 @@ def own_engine(request: pytest.FixtureRequest, docker_engine: Engine) -> Iterato
         require_rights()
     options = ("--iptables=false", "--ip-masq=false", *request.param)
     engine = PrivateEngine(cache_folder() / "restarted", bridge="rondotest1", subnet="172.30.0.1/16", options=options)
-    with engine.shared():
+    with engine.owned():
         add_image(engine.socket, BUSYBOX, "busybox", ['CMD ["sh"]'])
         yield engine, bool(request.param)
-    engine.remove_bridge()
 
 
 @pytest.mark.slow
