@@ -47,6 +47,10 @@ class SandboxLost(SandboxError):
     """The sandbox is gone or its supervisor has ended."""
 
 
+class ConnectionBroke(SandboxError):
+    """The way to a sandbox broke amid something: it may have been done, or some of it, or nothing. The sandbox lives."""
+
+
 class ImageError(RondoError):
     """The image cannot be had or cannot run a job: the user's to mend."""
 

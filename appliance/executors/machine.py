@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from appliance import shim
-from appliance.errors import RondoError, SandboxError, SandboxLost, Unavailable, printable
+from appliance.errors import ConnectionBroke, RondoError, SandboxError, SandboxLost, Unavailable, printable
 from appliance.executors import windows
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
-from appliance.executors.machine_channel import ConnectionBroke
 from appliance.executors.machine_check import NEEDED
 from appliance.executors.machine_link import SHELL, Connect, Link
 from appliance.executors.machine_process import start_machine_process
@@ -180,6 +179,7 @@ class MachineSandbox(SupervisedSandbox):
         self._node = node
         self._bridge: Bridge | None = None
         self._is_waited_for = False
+        self._cut_off: set[str] = set()
         self._most = Usage(cpu_s=0, memory_bytes=0, written_bytes=0, processes=0)
 
     @property
@@ -244,7 +244,9 @@ class MachineSandbox(SupervisedSandbox):
     ) -> Process:
         where = self._executor.where(self._node)
         return await self._patiently(
-            lambda: start_machine_process(self._executor.link, where, argv, environment or {}, working_directory, tty)
+            lambda: start_machine_process(
+                self._executor.link, where, argv, environment or {}, working_directory, tty, self._cut_off
+            )
         )
 
     # What may as well be done twice is done again when the connection breaks under it.

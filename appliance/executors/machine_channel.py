@@ -10,14 +10,10 @@ from collections.abc import Callable
 
 import asyncssh
 
-from appliance.errors import SandboxError, printable
+from appliance.errors import ConnectionBroke, printable
 
 MOST_HELD_BYTES = 1 << 20  # read by nobody yet; then the server may fill the rest of its window, and no more
 _COMPLAINT_BYTES = 4096
-
-
-class ConnectionBroke(SandboxError):
-    """How a command on the machine ended is not known. It may have done all of it, some of it, or nothing."""
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
@@ -42,6 +38,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     @property
     def has_ended(self) -> bool:
         return self._ended.is_set()
+
+    @property
+    def has_broken(self) -> bool:
+        """It has ended, and nobody said how the command did: that may live on."""
+        return self.has_ended and self._code is None
 
     @property
     def was_begun(self) -> bool:
@@ -139,8 +140,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         await self._ended.wait()
         if self._code is None:
             why = printable(str(self.problem or "its channel was closed"))
-            why = printable(str(self.problem or "its channel was closed"))
-            raise ConnectionBroke(f"how a command ended is not known: {why}")
+            raise ConnectionBroke(f"the connection to the machine broke amid a command ({why})")
         return self._code
 
     def abort(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from appliance.errors import RondoError, SandboxError, SandboxLost
 from appliance.executors.machine_channel import Channel
 from appliance.executors.machine_link import Link
-from appliance.executors.machine_script import Script, ask
+from appliance.executors.machine_script import Script, ask, words
 from appliance.executors.payload import expand_home, exports, quote
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,16 @@ _LAST_WORDS_S = 5.0
 
 
 class MachineProcess:
-    """See `base.Process`. `rest` came behind the first answer."""
+    """See `base.Process`. `rest` came behind the first answer; `cut_off` as of `start_machine_process`."""
 
-    def __init__(self, link: Link, channel: Channel, rest: bytes, cookie: str, *, has_terminal: bool) -> None:
+    def __init__(
+        self, link: Link, channel: Channel, rest: bytes, cookie: str, cut_off: set[str], *, has_terminal: bool
+    ) -> None:
         self._link = link
         self._channel = channel
         self._rest = rest
         self._cookie = cookie
+        self._cut_off = cut_off
         self._has_terminal = has_terminal
         self._was_killed = False
 
@@ -63,11 +66,17 @@ class MachineProcess:
             raise
 
     async def kill(self) -> None:
-        """When the machine cannot be reached any more, what is left ends with the sandbox."""
-        if self._was_killed or (self._channel.has_ended and not self._has_terminal):
+        """When the machine cannot be reached now, what is left ends before the next process begins, or with the sandbox."""
+        was_killed, self._was_killed = self._was_killed, True
+        try:
+            if self._channel.has_broken and not was_killed:
+                self._cut_off.add(self._cookie)
+            elif not was_killed and (self._has_terminal or not self._channel.has_ended):
+                await self._end()
+        finally:
             self._channel.abort()
-            return
-        self._was_killed = True
+
+    async def _end(self) -> None:
         text = f'r_end "{self._cookie}" HUP 50\nr_tell ok\n'
         try:
             await ask(self._link, Script("machine.sh", "machine_end.sh", text=text), within_s=_KILL_S)
@@ -76,9 +85,8 @@ class MachineProcess:
                     pass
                 await self._channel.wait()
         except (RondoError, TimeoutError) as problem:
+            self._cut_off.add(self._cookie)
             log.warning("a process on a machine could not be ended", extra={"error": str(problem)})
-        finally:
-            self._channel.abort()
 
 
 async def start_machine_process(
@@ -88,11 +96,17 @@ async def start_machine_process(
     environment: Mapping[str, str],
     working_directory: str | None,
     tty: tuple[int, int] | None,
+    cut_off: set[str],
 ) -> MachineProcess:
-    """`where` finds the sandbox. Raises SandboxLost (its supervisor has ended), Answered, Unavailable and SandboxError."""
+    """`where` finds the sandbox. Raises SandboxLost (its supervisor has ended), Answered, Unavailable and SandboxError.
+
+    `cut_off` are the cookies of processes in the sandbox that may have outlived a connection: they are ended first.
+    """
     cookie = f"{COOKIE}={secrets.token_hex(8)}"
     text = _text(argv, {**environment, COOKIE: cookie.partition("=")[2]}, working_directory)
-    script = Script("machine.sh", "machine_process.sh", words=where, text=text)
+    former = tuple(cut_off)
+    names = ("machine.sh", *(["machine_end.sh"] if former else []), "machine_process.sh")
+    script = Script(*names, words={**where, **words(former=" ".join(former))}, text=text)
     begin = script.encode() if tty is None else await _lay_down(link, where, script)
     channel = await link.channel(link.shell, tty=tty, terminal=environment.get("TERM", "xterm"))
     try:
@@ -103,11 +117,14 @@ async def start_machine_process(
             raise SandboxLost("the supervisor of the job has ended")
     except (TimeoutError, OSError) as problem:
         channel.abort()
+        cut_off.add(cookie)
         raise SandboxError(f"cannot start {argv[0]} on the machine: {problem or 'no answer'}") from problem
     except BaseException:
         channel.abort()
+        cut_off.add(cookie)
         raise
-    return MachineProcess(link, channel, rest, cookie, has_terminal=tty is not None)
+    cut_off.difference_update(former)
+    return MachineProcess(link, channel, rest, cookie, cut_off, has_terminal=tty is not None)
 
 
 async def _lay_down(link: Link, where: Mapping[str, str], script: Script) -> bytes:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from appliance.errors import ConnectionBroke
 from appliance.language import plan as plans
 from appliance.steps import artifacts, cache, checkout, keys, remote_docker, results, run, unsupported, workspace
 from appliance.steps.base import NodeView, Outcome
 
+_TIMES = 4
+
 
 async def perform(step: plans.Step, node: NodeView) -> Outcome:
-    """Do a step. Raises SandboxLost and SandboxError from the sandbox, VcsError from the source."""
+    """Do a step; from its beginning again when the connection breaks amid it, which every step has to bear (see base).
+
+    Raises SandboxLost and SandboxError from the sandbox, VcsError from the source.
+    """
+    for _ in range(_TIMES - 1):
+        try:
+            return await _perform(step, node)
+        except ConnectionBroke as error:
+            await node.say(f"{error}; beginning this step anew\n")
+    return await _perform(step, node)
+
+
+async def _perform(step: plans.Step, node: NodeView) -> Outcome:
     match step:
         case plans.Run():
             return await run.perform(step, node)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO
 
-from appliance.errors import ImageError, SandboxError, SandboxLost
+from appliance.errors import ConnectionBroke, ImageError, SandboxError, SandboxLost
 from appliance.language import plan as plans
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
@@ -108,7 +108,7 @@ async def store(step: plans.StoreTestResults, node: NodeView) -> Outcome:
     except NothingThere:
         await node.say(f"There is nothing at {step.path}: no test results\n")
         return SUCCESS
-    except SandboxLost:
+    except (SandboxLost, ConnectionBroke):
         raise
     except (ImageError, SandboxError) as error:  # an image without tar, a folder that may not be read
         found.warnings.append(f"not all could be read: {error}")

@@ -16,6 +16,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self.port = 0
         self.cuts = 0
+        self.carried_bytes = 0
         self.target = port
         self._flows = asyncio.Event()
         self._flows.set()
@@ -52,6 +53,7 @@ class Proxy:
                 await self._flows.wait()
                 sink.write(data)
                 await sink.drain()
+                self.carried_bytes += len(data)
 
     def cut(self, *, half: bool = False) -> None:
         """Reset all connections; `half`: the server's ends stay open, and it goes on believing in them."""

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import SandboxLost
+from appliance.errors import ConnectionBroke, SandboxLost
 from appliance.executors.base import Command, Exit, SandboxSpec
 from appliance.executors.machine import MachineExecutor, MachineOptions
 from appliance.executors.machine_link import over_ssh
 from appliance.executors.supervised import Pace
 from tests.contracts.reader import steps
 from tests.contracts.tcp_proxy import Proxy, proxy_to
+from tests.contracts.test_machine_end import running
 from tests.contracts.test_reader_deaths import expected
 from tests.contracts.worlds import finish, quiet
 from tests.openssh import Machine, machine
@@ -86,6 +87,25 @@ async def test_files_arrive_whole_when_the_connection_is_cut(ssh_machine: Machin
             while not cutting.done():
                 await sandbox.put("file", data)
                 assert await sandbox.fetch("file", len(data)) == data
+
+
+async def test_a_process_that_outlived_its_connection_ends_before_the_next_begins(
+    ssh_machine: Machine, tmp_path: Path
+) -> None:
+    word = f"9{random.SystemRandom().randrange(10**6)}"
+    async with behind_proxy(ssh_machine, tmp_path) as (proxy, executor):
+        sandbox = await executor.open(SandboxSpec(node="1.0"), quiet)
+        process = await sandbox.process(["sh", "-c", f"trap '' HUP; echo on; exec sleep {word}"])
+        assert await process.read() == b"on\n"
+        proxy.cut(half=True)
+        assert await process.read() == b""
+        with pytest.raises(ConnectionBroke, match="the connection to the machine broke amid a command"):
+            await process.wait()
+        await process.kill()
+        assert running(f"sleep\0{word}")
+        following = await sandbox.process(["sh", "-c", "sleep 1000"])
+        assert not running(f"sleep\0{word}")
+        await following.kill()
 
 
 async def test_a_silent_network_is_noticed_and_said_and_the_step_goes_on(ssh_machine: Machine, tmp_path: Path) -> None:
