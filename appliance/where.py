@@ -6,18 +6,23 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from appliance.engine import placement
-from appliance.engine.classes import Classes
 from appliance.errors import SettingsError
 from appliance.executors.base import Mount
 from appliance.executors.docker_plan import DockerOptions
 from appliance.settings import Settings
 
+if TYPE_CHECKING:
+    from appliance.engine import placement
+    from appliance.engine.classes import Classes
+
 _USUAL_SOCKET = "unix:///var/run/docker.sock"
 
 
 def places(settings: Settings) -> placement.Places:
+    from appliance.engine import placement  # loads the language, which takes long
+
     return placement.Places(
         has_docker=settings.is_on("docker.enabled"),
         has_local=settings.is_on("local.enabled"),
@@ -27,17 +32,24 @@ def places(settings: Settings) -> placement.Places:
         default_class=settings.text("jobs.default_class"),
         classes=_classes(settings),
         aliases=settings.table("images"),
-        mounts=tuple(_mount(text) for text in settings.items("jobs.mounts")),
+        mounts=mounts(settings),
         aws_endpoint=settings.text("aws.endpoint").rstrip("/"),
         gcp_endpoint=settings.text("gcp.endpoint").rstrip("/"),
     )
 
 
 def _classes(settings: Settings) -> Classes:
+    from appliance.engine.classes import Classes
+
     try:
         return Classes(settings.table("resource_classes"))
     except ValueError as error:
         raise SettingsError([str(error)]) from None
+
+
+def mounts(settings: Settings) -> tuple[Mount, ...]:
+    """Raises SettingsError."""
+    return tuple(_mount(text) for text in settings.items("jobs.mounts"))
 
 
 def _mount(text: str) -> Mount:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from appliance.errors import BadRequest, Conflict, InvalidConfig, SettingsError, VcsError
 
 if TYPE_CHECKING:
+    from appliance.laptop.ahead import Ahead
     from appliance.laptop.place import Place
     from appliance.laptop.watch import Display
     from appliance.laptop.wishes import Wishes
@@ -90,6 +91,24 @@ def _run(args: argparse.Namespace) -> int:
 
 def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, *, had_crashed: bool) -> int:
     """What is light comes first, and starts the first container; what is heavy is loaded meanwhile."""
+    if wishes.executor != "docker":
+        return _go_on(args, place, wishes, settings, None, had_crashed=had_crashed)
+    from appliance.laptop.ahead import Ahead
+    from appliance.where import persons_docker_url
+
+    settings = settings.replaced(docker__url=persons_docker_url(settings))
+    begun = Ahead(settings, place.state, f"{place.config} {wishes.choice}")
+    try:
+        if not (had_crashed or args.list):
+            begun.begin()
+        return _go_on(args, place, wishes, settings, begun, had_crashed=had_crashed)
+    finally:
+        begun.close()
+
+
+def _go_on(
+    args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, begun: Ahead | None, *, had_crashed: bool
+) -> int:
     from appliance.executors.late import load_late
     from appliance.laptop import place as places
     from appliance.vcs import working_tree
@@ -97,56 +116,47 @@ def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Set
     places.sweep_outputs(place)
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(working_tree.take, place.root, place.repository, places.NAME)
-        from appliance.laptop.ahead import Ahead  # loads the language, while git works
-        from appliance.laptop.first import first_plan
-        from appliance.where import persons_docker_url
+        from appliance.laptop.first import first_guess, view  # loads the language, while git works
 
         snapshot = taken.result()
-    settings = settings.replaced(docker__url=persons_docker_url(settings))
     source = _text(place.config)
-    begun = None
-    if wishes.executor == "docker":
-        plan = None if had_crashed or args.list else first_plan(source, snapshot, wishes)
-        begun = Ahead(settings, place.state, plan)
+    if begun is not None:
+        begun.correct(view(source, snapshot, wishes), lambda: first_guess(source, snapshot, wishes, settings))
+    load_late("aiohttp", "aiodocker")  # what is begun needs them at its end, if at all
+    import asyncio
+    import logging
+
+    from appliance.laptop.keys import Keys
+    from appliance.laptop.run import Run
+    from appliance.laptop.signs import Colours
+    from appliance.laptop.wishes import listed
+
+    gc.freeze()
+    gc.enable()
+    logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
+    display = _display(args)
+    for note in snapshot.notes:
+        display.note(note)
+    run = Run(
+        wishes=wishes,
+        place=place,
+        settings=settings,
+        snapshot=snapshot,
+        source=source,
+        display=display,
+        colours=Colours.for_stream(sys.stdout),
+        keys=Keys.of_this_terminal(),
+        had_crashed=had_crashed,
+        begun=begun,
+    )
+    if args.list:
+        for line in listed(asyncio.run(run.plan())):
+            print(line)
+        return 0
     try:
-        load_late("aiohttp", "aiodocker")  # what is begun needs them at its end
-        import asyncio
-        import logging
-
-        from appliance.laptop.keys import Keys
-        from appliance.laptop.run import Run
-        from appliance.laptop.signs import Colours
-        from appliance.laptop.wishes import listed
-
-        gc.freeze()
-        gc.enable()
-        logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
-        display = _display(args)
-        for note in snapshot.notes:
-            display.note(note)
-        run = Run(
-            wishes=wishes,
-            place=place,
-            settings=settings,
-            snapshot=snapshot,
-            source=source,
-            display=display,
-            colours=Colours.for_stream(sys.stdout),
-            keys=Keys.of_this_terminal(),
-            had_crashed=had_crashed,
-            begun=begun,
-        )
-        if args.list:
-            for line in listed(asyncio.run(run.plan())):
-                print(line)
-            return 0
-        try:
-            return asyncio.run(run.to_the_end())
-        finally:
-            display.close()
+        return asyncio.run(run.to_the_end())
     finally:
-        if begun is not None:
-            begun.discard()
+        display.close()
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:

@@ -1,159 +1,203 @@
 """Starts the first job's container while the rest of the engine is still being loaded.
 
 Most of a container's start is waiting for the Docker engine, and most of ours is loading libraries: the two go on beside
-each other. What is made here is exactly what the executor would make; it takes the container only when every setting
-agrees, and a guess that was wrong costs no more than a container that is removed again.
+each other. What is made here is what the executor would make; it takes the container only when it would have asked the
+engine for the very same one, and a guess that was wrong costs no more than a container that is removed again.
+
+The first guess is what the same words led to last time (`guess`), before the language is loaded and git has looked at the
+tree. If the config has changed since then, a first look at it (`first`) corrects that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
-import socket
+import hashlib
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from appliance import shim, where
-from appliance.engine import placement
 from appliance.errors import RondoError
 from appliance.executors.base import SandboxSpec
+from appliance.executors.docker_ask import ask
 from appliance.executors.docker_plan import Image, Room, container_name, primary_config
-from appliance.language import plan as plans
+from appliance.laptop.guess import Guess, bare, recall, remember
 from appliance.settings import Settings
 
 NETWORK = "bridge"
 """The engine's own: a run makes and removes no network. Its jobs can reach each other there."""
 
 _LONGEST_S = 60.0
+_TROUBLE = (OSError, ValueError, KeyError, TypeError, sqlite3.Error, RondoError)
+"""Whatever it is, the executor meets it again, and tells it."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A container that runs: for which node, and what the engine was asked for."""
+
+    id: str
+    node: str
+    config: Mapping[str, Any]
 
 
 class Ahead:
-    """One container, begun in a thread. `take` and `discard` belong to whoever made it."""
+    """At most one container. `begin` and `correct` do not wait for the engine, all others may; see `docker_plan.Begun`."""
 
-    def __init__(self, settings: Settings, state: Path, plan: plans.Plan | None) -> None:
+    def __init__(self, settings: Settings, state: Path, asked: str) -> None:
+        """`asked`: what the person asked for. The next run that is asked for the same begins with what this one needed."""
         self._settings = settings
+        self._state = state
+        self._asked = asked
         self._url = where.docker_url(settings)
-        self._id: str | None = None
-        self._spec: SandboxSpec | None = None  # of one that runs
+        self._threads = ThreadPoolExecutor(3, "ahead")
+        self._instance = ""  # until `begin`: and nothing is made
+        self._next_job = 0  # the number of this run's first one
+        self._guess: Guess | None = None
+        self._seen = ""
+        self._facts: Future[tuple[Room, Image]] | None = None
+        self._making: Future[_Made | None] = _known(None)
+        self._opened: SandboxSpec | None = None  # what was asked for first
+        self._is_taken = False
         self._version: str | None = None
         self._answered = threading.Event()
-        self._found = None if plan is None else _first(plan)
-        self._state = state
-        self._thread = threading.Thread(target=self._begin, daemon=True)
-        if self._found is not None and self._url.startswith("unix://"):
-            self._thread.start()
-        else:
-            self._answered.set()
+        self._answered.set()
 
     @property
     def network(self) -> str:
         return NETWORK
+
+    def begin(self) -> None:
+        """As the last run did, if it was asked for the same. Without a call of it nothing is begun later either."""
+        with contextlib.suppress(*_TROUBLE):
+            if not self._url.startswith("unix://"):
+                return
+            database = f"{(self._state / 'rondo.db').as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(database, uri=True)) as tx:
+                facts = dict(tx.execute("SELECT name, value FROM facts").fetchall())
+            self._instance, self._next_job = facts["instance"], int(facts["last_job_number"]) + 1
+            self._start(recall(self._state, self._asked, self._settings))
+
+    def correct(self, seen: str, guess: Callable[[], Guess | None]) -> None:
+        """`seen` is all that `guess` depends on: if it is not what it was last time, `guess` says what is wanted."""
+        self._seen = hashlib.sha256(seen.encode()).hexdigest()
+        if self._guess is not None and self._guess.seen == self._seen:
+            return
+        with contextlib.suppress(*_TROUBLE):
+            if self._instance:
+                self._start(guess())
 
     def version(self) -> str | None:
         self._answered.wait()
         return self._version
 
     def take(self, spec: SandboxSpec) -> str | None:
-        self._wait()
-        if self._id is None or spec != self._spec:
+        self._opened = self._opened or spec
+        made = self._making.result()
+        if made is None or made.node != spec.node:
             return None
-        found, self._id = self._id, None
-        return found
+        self._making = _known(None)
+        with contextlib.suppress(*_TROUBLE):
+            if self._config(spec) == made.config:
+                self._is_taken = True
+                return made.id
+        self.remove(made.id)
+        return None
 
-    def discard(self) -> None:
-        """Remove the container if nobody took it. May be repeated."""
-        self._wait()
-        if self._id is not None:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                self._ask("DELETE", f"/containers/{self._id}?force=1&v=1")
-            self._id = None
+    def remove(self, container_id: str) -> bool:
+        with contextlib.suppress(*_TROUBLE):
+            self._ask("DELETE", f"/containers/{container_id}?force=1&v=1")
+            return True
+        return False
 
-    def _wait(self) -> None:
-        if self._thread.ident is not None:
-            self._thread.join()
+    def close(self) -> None:
+        """Remove the container if nobody took it, and remember what was wanted. May be repeated.
 
-    def _begin(self) -> None:
-        """Any trouble is met again, and told, by the executor."""
+        After a guess that was wrong nothing is remembered: what changes from run to run (a variable with the pipeline's
+        number) would make the next one wrong as well.
+        """
+        made, self._making = self._making.result(), _known(None)
+        if made is not None:
+            self.remove(made.id)
+        if self._opened is not None and self._instance:
+            has_learnt = self._is_taken or self._guess is None
+            remember(self._state, self._asked, self._lesson(self._opened) if has_learnt else None)
+        self._threads.shutdown()
+
+    def _lesson(self, spec: SandboxSpec) -> Guess | None:
+        """What leads to the container of `spec` again; None if what is remembered of it would lead to another."""
+        with contextlib.suppress(*_TROUBLE):
+            if self._facts is None:
+                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+            room, _ = self._facts.result()
+            number, _, index = spec.node.partition(".")
+            if index == "0" and self._config(spec) == self._config(bare(spec), room):
+                return Guess(spec=spec, before=int(number) - self._next_job, room=room, seen=self._seen)
+        return None
+
+    def _start(self, guess: Guess | None) -> None:
+        if guess is None:
+            return
+        self._guess = guess
+        self._answered.clear()
+        spec = replace(guess.spec, node=f"{self._next_job + guess.before}.0")
+        self._facts = self._threads.submit(self._look, spec.containers[0].image)
+        self._making = self._threads.submit(self._make, spec, guess.room, self._making)
+
+    def _look(self, image: str) -> tuple[Room, Image]:
+        """What the engine's host has, and the image."""
+        found = Image.of(self._ask("GET", f"/images/{quote(image)}/json"))
+        info = self._ask("GET", "/info")
+        return Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"])), found
+
+    def _config(self, spec: SandboxSpec, room: Room | None = None) -> dict[str, Any]:
+        """What the engine is asked for. With a `room` nobody waits for it to answer, and its image has no entrypoint."""
+        image = Image()
+        if room is None:
+            assert self._facts is not None
+            room, image = self._facts.result()
+        options = where.docker_options(self._settings, NETWORK)
+        return primary_config(self._instance, spec, image, room, NETWORK, options, shim.supervisor())
+
+    def _make(self, spec: SandboxSpec, room: Room | None, former: Future[_Made | None]) -> _Made | None:
+        """In the place of the `former`, unless that is the same."""
         try:
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError, sqlite3.Error, RondoError):
-                self._create()
+            config = None
+            with contextlib.suppress(*_TROUBLE):
+                config = self._config(spec, room)
+            made = former.result()
+            if made is not None and (made.node, made.config) == (spec.node, config):
+                return made
+            if made is not None:
+                self.remove(made.id)
+            return None if config is None else self._run(spec.node, config)
         finally:
             self._answered.set()
 
-    def _create(self) -> None:
-        assert self._found is not None
-        job, before = self._found
-        with contextlib.closing(sqlite3.connect(f"{(self._state / 'rondo.db').as_uri()}?mode=ro", uri=True)) as tx:
-            facts = dict(tx.execute("SELECT name, value FROM facts").fetchall())
-        places = where.places(self._settings)
-        placed = placement.place(job, places, is_trusted=True)
-        if not isinstance(placed, placement.Placement) or placed.executor != "docker":
-            return
-        cpus, memory_bytes = where.room(self._settings)
-        placed = placement.Placement(
-            executor="docker", cpus=min(placed.cpus, cpus), memory_bytes=min(placed.memory_bytes, memory_bytes)
-        )
-        node = f"{int(facts['last_job_number']) + 1 + before}.0"
-        spec = placement.spec(node, job, placed, places, {})
-        info = self._ask("GET", "/info")
+    def _run(self, node: str, config: Mapping[str, Any]) -> _Made | None:
+        container_id = ""
+        with contextlib.suppress(*_TROUBLE):
+            name = urlencode({"name": container_name(self._instance, node, 0)})
+            container_id = self._ask("POST", f"/containers/create?{name}", config)["Id"]
+            self._ask("POST", f"/containers/{container_id}/start")
+            return _Made(container_id, node, config)
+        if container_id:
+            self.remove(container_id)
+        return None
+
+    def _ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Any:
+        answer = ask(self._url.removeprefix("unix://"), method, target, body, timeout_s=_LONGEST_S)
+        self._version = answer.version
         self._answered.set()
-        image = Image.of(self._ask("GET", f"/images/{quote(spec.containers[0].image)}/json"))
-        room = Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"]))
-        options = where.docker_options(self._settings, NETWORK)
-        config = primary_config(facts["instance"], spec, image, room, NETWORK, options, shim.supervisor())
-        name = container_name(facts["instance"], node, 0)
-        made = self._ask("POST", f"/containers/create?{urlencode({'name': name})}", config)
-        self._id = str(made["Id"])
-        self._ask("POST", f"/containers/{self._id}/start")
-        self._spec = spec
-
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        connection = _Unix(self._url.removeprefix("unix://"))
-        try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            said = answer.read()
-            version = answer.headers.get("Api-Version")
-            self._version = f"v{version}" if version else None
-            if answer.status >= 400:
-                raise http.client.HTTPException(said.decode("utf-8", "replace"))
-            return json.loads(said) if said else None
-        finally:
-            connection.close()
+        return answer.value
 
 
-def _first(plan: plans.Plan) -> tuple[plans.Job, int] | None:
-    """The job that begins first, and how many get a number before it; None when its container depends on more."""
-    before = 0
-    for job in (job for workflow in plan.workflows for job in workflow.jobs):
-        if job.type is not plans.JobType.BUILD:
-            continue
-        if job.requires:
-            before += 1
-            continue
-        needs_engine = any(isinstance(step, plans.SetupRemoteDocker) for step in job.steps)
-        if not isinstance(job.executor, plans.Docker) or needs_engine:
-            return None
-        if any(image.auth or image.aws_auth or image.gcp_auth for image in job.executor.images):
-            return None
-        return job, before
-    return None
-
-
-class _Unix(http.client.HTTPConnection):
-    """HTTP over the engine's socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_LONGEST_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_LONGEST_S)
-        self.sock.connect(self._path)
+def _known(made: _Made | None) -> Future[_Made | None]:
+    future: Future[_Made | None] = Future()
+    future.set_result(made)
+    return future

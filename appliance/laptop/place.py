@@ -126,11 +126,16 @@ def held(place: Place, *, waits: bool) -> AbstractContextManager[None]:
 
 @contextmanager
 def noted(place: Place) -> Iterator[bool]:
-    """Says whether the run before this one came to its end; what a killed one left has to be swept then."""
+    """Says whether the run before this one came to its end; what a killed one left has to be swept then.
+
+    So has what one left that was interrupted before it had learnt to wait for that.
+    """
     mark = place.state / "running"
     had_crashed = mark.exists()
     mark.touch()
     try:
         yield had_crashed
-    finally:
+    except Exception:
         mark.unlink(missing_ok=True)
+        raise
+    mark.unlink(missing_ok=True)

@@ -37,6 +37,12 @@ class Wishes:
     shell_on_failure: bool = False
     artifacts: Path | None = None
 
+    @property
+    def choice(self) -> str:
+        """All that decides which jobs run."""
+        parameters = sorted(self.parameters.items())
+        return repr((self.workflow, list(self.jobs), self.with_requires, parameters, self.branch, self.tag))
+
 
 def chosen(plan: plans.Plan, wishes: Wishes) -> plans.Plan:
     """The part of a plan that is asked for. Raises BadRequest with what there is instead."""

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from appliance import where
-from appliance.engine import placement
-from appliance.language import plan as plans
+from appliance.executors.base import Container, SandboxSpec
 from appliance.laptop.ahead import Ahead
+from appliance.laptop.guess import Guess
 from appliance.settings import Settings
 
-JOB = plans.Job(name="one", executor=plans.Docker(images=(plans.DockerImage(image="debian:12"),)))
-PLAN = plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=(JOB,)),))
+CREATE, DELETE = "POST /containers/create", "DELETE /containers/c1"
 
 
 def state(folder: Path) -> Path:
@@ -61,22 +63,38 @@ def engine(socket: Path, start_status: int, asked: list[str]) -> Iterator[str]:
             serving.join()
 
 
-def spec(settings: Settings) -> object:
-    places = where.places(settings)
-    placed = placement.place(JOB, places, is_trusted=True)
-    assert isinstance(placed, placement.Placement)
-    return placement.spec("1.0", JOB, placed, places, {})
+def settings_for(url: str) -> Settings:
+    return Settings({"docker.url": url, "jobs.cpus": 64.0, "jobs.memory": 64 << 30})
+
+
+def spec(settings: Settings, node: str = "1.0", image: str = "debian:12", **primary: Any) -> SandboxSpec:
+    container = Container(image=image, **primary)
+    return SandboxSpec(node=node, containers=(container,), labels={"rondo.job": "one"}, mounts=where.mounts(settings))
+
+
+def guess(settings: Settings) -> Guess:
+    return Guess(spec=spec(settings, ""), before=0)
+
+
+@contextmanager
+def ahead(settings: Settings, folder: Path) -> Iterator[Ahead]:
+    begun = Ahead(settings, folder, "all of it")
+    try:
+        begun.begin()
+        yield begun
+    finally:
+        begun.close()
 
 
 def test_settings_that_are_wrong_hold_up_nobody(tmp_path: Path) -> None:
     settings = Settings({"jobs.mounts": ("nowhere",), "docker.url": f"unix://{tmp_path}/none"})
-    begun = Ahead(settings, state(tmp_path), PLAN)
-    found: list[str | None] = []
-    asking = threading.Thread(target=lambda: found.append(begun.version()), daemon=True)
-    asking.start()
-    asking.join(20)
-    assert found == [None]
-    begun.discard()
+    with ahead(settings, state(tmp_path)) as begun:
+        begun.correct("config", lambda: guess(settings))
+        found: list[str | None] = []
+        asking = threading.Thread(target=lambda: found.append(begun.version()), daemon=True)
+        asking.start()
+        asking.join(20)
+        assert found == [None]
 
 
 def test_a_container_is_taken_when_it_runs_and_only_then(tmp_path: Path) -> None:
@@ -85,10 +103,90 @@ def test_a_container_is_taken_when_it_runs_and_only_then(tmp_path: Path) -> None
         folder = tmp_path / name
         folder.mkdir()
         with engine(folder / "engine.sock", status, asked) as url:
-            settings = Settings({"docker.url": url, "jobs.cpus": 64.0, "jobs.memory": 64 << 30})
-            begun = Ahead(settings, state(folder), PLAN)
-            assert begun.version() == "v1.41"
-            taken = begun.take(spec(settings))  # type: ignore[arg-type]
-            begun.discard()
+            settings = settings_for(url)
+            with ahead(settings, state(folder)) as begun:
+                begun.correct("config", lambda settings=settings: guess(settings))  # type: ignore[misc]
+                assert begun.version() == "v1.41"
+                taken = begun.take(spec(settings))
         assert any(each.endswith("/start") for each in asked)
-        assert (taken, "DELETE /containers/c1" in asked) == (("c1", False) if status == 204 else (None, True))
+        assert (taken, DELETE in asked) == (("c1", False) if status == 204 else (None, True))
+
+
+def test_the_next_run_begins_before_it_has_looked_at_the_config(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with engine(tmp_path / "engine.sock", 204, asked) as url:
+        settings = settings_for(url)
+        with ahead(settings, state(tmp_path)) as begun:
+            begun.correct("config", lambda: guess(settings))
+            assert begun.take(spec(settings))
+        asked.clear()
+        with ahead(settings, tmp_path) as begun:
+            begun.correct("config", never)
+            assert begun.take(spec(settings)) == "c1"
+        assert DELETE not in asked
+        asked.clear()
+        with ahead(settings, tmp_path) as begun:  # another config that wants the same container gets it
+            begun.correct("another config", lambda: guess(settings))
+            assert begun.take(spec(settings)) == "c1"
+        assert asked.count(CREATE) == 1 and DELETE not in asked
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"image": "debian:13"}, {"environment": {"N": "2"}}, {"entrypoint": ("init",)}, {"node": "2.0"}],
+    ids=["image", "variable", "entrypoint", "job"],
+)
+def test_a_remembered_container_that_does_not_fit_is_removed(tmp_path: Path, wanted: dict[str, Any]) -> None:
+    asked: list[str] = []
+    with engine(tmp_path / "engine.sock", 204, asked) as url:
+        settings = settings_for(url)
+        with ahead(settings, state(tmp_path)) as begun:
+            begun.correct("config", lambda: guess(settings))
+            assert begun.take(spec(settings)) == "c1" and DELETE not in asked
+        with ahead(settings, tmp_path) as begun:
+            begun.correct("config", never)
+            assert begun.take(spec(settings, **wanted)) is None
+        assert DELETE in asked
+        asked.clear()
+        for _ in range(2):  # once bitten; then, where it can, it has learnt
+            with ahead(settings, tmp_path) as begun:
+                begun.correct("config", lambda: None)
+                taken = begun.take(spec(settings, **wanted))
+            assert DELETE not in asked
+        assert taken == (None if "entrypoint" in wanted else "c1")
+
+
+def test_what_is_remembered_goes_when_the_config_says_otherwise(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with engine(tmp_path / "engine.sock", 204, asked) as url:
+        settings = settings_for(url)
+        with ahead(settings, state(tmp_path)) as begun:
+            begun.correct("config", lambda: guess(settings))
+            begun.take(spec(settings))
+        asked.clear()
+        with ahead(settings, tmp_path) as begun:
+            begun.correct("another", lambda: Guess(spec=spec(settings, "", "debian:13"), before=0))
+            assert begun.take(spec(settings, image="debian:13")) == "c1"
+        assert [each for each in asked if each in (CREATE, DELETE)] == [CREATE, DELETE, CREATE]
+
+
+def test_nothing_is_begun_for_other_wishes_or_where_it_may_not_be(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with engine(tmp_path / "engine.sock", 204, asked) as url:
+        settings = settings_for(url)
+        with ahead(settings, state(tmp_path)) as begun:
+            begun.correct("config", lambda: guess(settings))
+            begun.take(spec(settings))
+        asked.clear()
+        for words, begins in (("only a part", True), ("all of it", False)):
+            begun = Ahead(settings, tmp_path, words)
+            if begins:
+                begun.begin()
+            begun.correct("config", lambda: None)
+            assert begun.take(spec(settings)) is None
+            begun.close()
+        assert CREATE not in asked
+
+
+def never() -> Guess:
+    raise AssertionError("nobody had to look")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import signal
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -48,6 +49,17 @@ jobs:
           sed "s/KEY/$CIRCLE_CONTINUATION_KEY/" body > filled
           curl -X POST -H 'Content-Type: application/json' --data @filled https://circleci.com/api/v2/pipeline/continue
 workflows: {{setup: {{jobs: [decide]}}}}
+"""
+CHANGING = f"""
+version: 2.1
+jobs:
+  build:
+    docker: [{{image: {BUSYBOX}, environment: {{WHO: Ada}}}}]
+    steps:
+      - run:
+          name: says who and where
+          command: echo "$WHO, << pipeline.number >>, $(test -e /etc/debian_version && echo debian || echo busybox)"
+workflows: {{main: {{jobs: [build]}}}}
 """
 CONTINUED = f"""
 version: 2.1
@@ -109,6 +121,39 @@ def test_a_second_ctrl_c_leaves_containers_to_the_next_run(docker_engine: Engine
             screen._read()
     assert containers_of(docker_engine, tree)
     assert tree.run("main", more={"DOCKER_HOST": docker_engine.url}).code in (0, 1)
+    assert not containers_of(docker_engine, tree)
+
+
+def test_a_run_begins_with_the_container_of_the_last_one_and_keeps_it_only_if_it_fits(
+    docker_engine: Engine, tmp_path: Path
+) -> None:
+    tree = tree_in(tmp_path, CHANGING)
+    said = []
+    for config in (CHANGING, CHANGING, CHANGING, CHANGING.replace(BUSYBOX, DEBIAN), CHANGING.replace("Ada", "Bob")):
+        tree.write({".circleci/config.yml": config})
+        ended = tree.run(more={"DOCKER_HOST": docker_engine.url})
+        assert ended.code == 0, ended.out + ended.err
+        said += [line for line in ended.lines_of("build") if line.count(", ") == 2]
+        assert not containers_of(docker_engine, tree)
+    assert said == ["Ada, 1, busybox", "Ada, 2, busybox", "Ada, 3, busybox", "Ada, 4, debian", "Bob, 5, busybox"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_while_it_begins_leaves_nothing(
+    docker_engine: Engine, tmp_path: Path, how: signal.Signals
+) -> None:
+    tree = tree_in(tmp_path, CHANGING)
+    engine = {"DOCKER_HOST": docker_engine.url}
+    for _ in range(2):  # the second one finds a database, and what it does is remembered
+        assert tree.run(more=engine).code == 0
+    process = subprocess.Popen(tree.argv(), cwd=tree.root, env={**tree.environment, **engine}, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not containers_of(docker_engine, tree):
+        pass
+    process.send_signal(how)
+    process.wait()
+    if how is signal.SIGINT:
+        assert not containers_of(docker_engine, tree)
+    assert tree.run(more=engine).code == 0
     assert not containers_of(docker_engine, tree)
 
 
