@@ -18,7 +18,7 @@ import aiohttp
 
 from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
-from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
+from appliance.executors.base import DockerAccess, PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
 from appliance.executors.docker_engine import AttachTransport, Engine, attach
 from appliance.executors.docker_errors import speaking_plainly
 from appliance.executors.docker_images import have_image
@@ -72,6 +72,7 @@ class DockerExecutor:
     ) -> None:
         self._instance = instance
         self._begun = begun
+        self._taken: dict[str, str] = {}  # from those who had begun it: a node's only container
         self._engine = Engine(url, tls, None if begun is None else begun.version())
         self._options = options or DockerOptions()
         self._pace = pace or Pace()
@@ -95,6 +96,8 @@ class DockerExecutor:
         begun = None if self._begun is None else await asyncio.to_thread(self._begun.take, spec)
         if begun is not None:
             primary, transport = self._engine.container(begun), await attach(self._engine, begun)
+            if len(spec.containers) == 1 and spec.docker is not DockerAccess.PRIVATE:
+                self._taken[spec.node] = begun
         else:
             primary, transport = await self._make_primary(spec, progress)
         await self._start_services(spec, primary.id)
@@ -255,6 +258,8 @@ class DockerExecutor:
         await self._pool.run()
 
     async def remove(self, ref: str) -> None:
+        if await self._give_back(ref):
+            return
         async with speaking_plainly(f"remove the containers of node {ref}"):
             await self._engine.load()
             found = await self._containers(ref)
@@ -263,6 +268,14 @@ class DockerExecutor:
             # Engines first: the primary takes the volume between them along only when nobody else uses it.
             await self._private.end(found)
             await _all_of(_delete(container) for container in found if not is_engine(container))
+
+    async def _give_back(self, ref: str) -> bool:
+        """Whoever had begun the only container of a node removes it too: for that alone no HTTP client is loaded."""
+        container_id = self._taken.pop(ref, None)
+        if self._begun is None or container_id is None:
+            return False
+        self._engine.let_go(container_id)
+        return await asyncio.to_thread(self._begun.remove, container_id)
 
     async def start_docker(self, node: str, primary: DockerContainer, want: PrivateDocker) -> str:
         async with speaking_plainly(f"start a private engine for node {node}"):

@@ -56,6 +56,9 @@ class Begun(Protocol):
     def take(self, spec: SandboxSpec) -> str | None:
         """The id of a container that runs and was made for just this spec; it is the taker's then."""
 
+    def remove(self, container_id: str) -> bool:
+        """Remove what was taken, with all that runs in it. False: it could not be done."""
+
 
 @dataclass(frozen=True)
 class Room:
