@@ -67,17 +67,30 @@ r_with_sessions() { # pids: r_own, and all in the sessions that belong to such
     } | sort -u
 }
 
-r_end() { # NAME=VALUE SIGNAL HUNDREDTHS: SIGKILL follows after that time
+r_now() { # r_now = hundredths of a second since some moment
+    if read -r r_now r_rest </proc/uptime; then
+        r_now=$((${r_now%.*} * 100 + 1${r_now#*.} - 100)) # 08 alone would be octal
+    else
+        r_now=$(date +%s)00
+    fi
+} 2>/dev/null
+
+r_end() { # NAME=VALUE SIGNAL HUNDREDTHS: once to each; SIGKILL follows after that time
     r_how=$2
-    r_left=$3
+    r_told= r_rounds=0
+    r_now
+    r_kill_at=$((r_now + $3))
     while r_find "$1" && [ -n "$r_all" ]; do
-        [ "$r_left" -gt 0 ] || r_how=KILL
-        [ "$r_left" -gt -1000 ] || r_fail "processes $r_all of the job cannot be ended"
+        r_now
+        [ "$r_now" -lt "$r_kill_at" ] || r_how=KILL
+        [ "$r_now" -lt "$((r_kill_at + 1000))" ] || r_fail "processes$r_all of the job cannot be ended"
         for r_each in $r_all; do
+            case "$r_told " in *" $r_each "*) [ "$r_how" = KILL ] || continue ;; esac
+            r_told="$r_told $r_each"
             kill "-$r_how" "$r_each"
             [ "$r_how" = KILL ] || kill -CONT "$r_each"
         done 2>/dev/null
-        r_pause
-        r_left=$((r_left - 2))
+        r_rounds=$((r_rounds + 1))
+        if [ "$r_rounds" -lt 10 ]; then r_pause; else sleep 0.2 2>/dev/null || sleep 1; fi # a look at all costs something
     done
 }

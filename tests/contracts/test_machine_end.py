@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,6 +50,20 @@ async def test_daemons_end_with_the_job(there: World) -> None:
     assert await finish(sandbox, Command(id="1", script=script)) == (b"", Exit(0))
     await sandbox.close()
     assert running(word.replace(" ", "\0")) == []
+
+
+async def test_a_daemon_is_told_once_to_end_and_killed_when_its_grace_is_over(there: World) -> None:
+    sandbox = await there.open()
+    told = (await home_of(sandbox)).parent.parent / "told"
+    script = f"""
+    (trap 'echo x >>{told}' TERM; : >~/on; while :; do sleep 0.1 || :; done) 2>/dev/null &
+    until [ -e ~/on ]; do sleep 0.05; done
+    """
+    assert (await finish(sandbox, Command(id="1", script=script)))[1] == Exit(0)
+    began_s = time.monotonic()
+    await sandbox.close()
+    assert 1.0 < time.monotonic() - began_s < 6.0, "its grace is a second, whatever the looks at all processes take"
+    assert told.read_text() == "x\n"
 
 
 async def test_a_daemon_without_environment_and_session_ends_where_there_is_a_cgroup(there: World) -> None:
