@@ -379,6 +379,7 @@ async def _machines(
         examine=connections.examine,
         why_away=runners.trouble,
     )
+    runners.clear = pool.clear
     await pool.refresh()
     try:
         yield pool, runners

@@ -147,6 +147,14 @@ class Pool:
                             member.watch = self._tasks.create_task(self._watch(member))
                     await listener.wait(self._rhythm.look)
 
+    async def clear(self, name: str) -> bool:
+        """Remove from a machine what no node owns; whether nothing of ours is left. Raises SandboxError, Unavailable."""
+        member = self._members.get(name)
+        if member is None:
+            return True
+        await remove_unowned(self._db, member.machine.executor, member.executor)
+        return not await member.executor.list()
+
     async def close(self) -> None:
         """Let go of all connections; what runs on the machines lives on."""
         for member in self._members.values():

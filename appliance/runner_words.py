@@ -49,6 +49,7 @@ class Word:
 
     machine: str = ""
     running: int = 0
+    may_go: bool = False  # to one that leaves: nothing runs there, and nothing of its jobs is left
     refused: str = ""
 
     def line(self) -> bytes:
@@ -73,7 +74,11 @@ def read_word(line: bytes) -> Word:
         raise BadRequest("refused is no text")
     if refused:
         return Word(refused="".join(character if character.isprintable() else "�" for character in refused))
-    return Word(machine=_text(found, "machine", NAME), running=_number(found, "running", _MOST_RUNNING))
+    return Word(
+        machine=_text(found, "machine", NAME),
+        running=_number(found, "running", _MOST_RUNNING),
+        may_go=found.get("may_go") is True,
+    )
 
 
 def _line(fields: Mapping[str, object]) -> bytes:

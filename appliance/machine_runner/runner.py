@@ -1,8 +1,8 @@
 """Dialling in, for ever: connect, say hello, serve, and again after whatever went wrong.
 
-TERM or INT asks the appliance for no more jobs, and ends the runner when the last one on this machine has ended, or
-after `longest_leave_s`. A second one ends it at once. Jobs go on by themselves: a runner that comes back soon enough
-serves them on.
+TERM or INT asks the appliance for no more jobs, and ends the runner when the last one on this machine has ended and is
+cleared away, or after `longest_leave_s`. A second one ends it at once. Jobs go on by themselves: a runner that comes
+back soon enough serves them on.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Runner:
                     patience.reschedule(None)
                     self._welcome(word)
                 self._note(word.running)
-                if self._is_leaving and not word.running:
+                if word.may_go:
                     return
         raise ConnectionError("it has hung up")
 

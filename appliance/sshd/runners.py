@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncssh
 
 from appliance import runner_words as words
 from appliance.bell import Bell
-from appliance.errors import BadRequest, Refused, Unavailable, printable
+from appliance.errors import BadRequest, Refused, RondoError, Unavailable, printable
 from appliance.runner_words import Word
 from appliance.sshd.session import Gone, Session, send
 from appliance.store import machines
@@ -30,6 +30,11 @@ _PROBE_S = 4.0
 _HELLO_S = 30.0
 _DIAL_S = 15.0
 _LOOK_S = 1.0  # how soon a machine goes whose key was taken away
+_CLEAR_S = 60.0  # for the removal of what its jobs left on a machine that leaves
+_CLEAR_AGAIN_S = 0.1
+
+Clear = Callable[[str], Awaitable[bool]]
+"""Removes from a machine what no node owns any more; whether nothing of ours is left there. Raises RondoError."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -45,13 +50,14 @@ class _Connected:
 
 
 class Runners:
-    """The machines that are connected now. `host_key` is set before the first of them can be."""
+    """The machines that are connected now. `host_key` and `clear` are set before the first of them can be."""
 
     def __init__(self, db: Database, bell: Bell) -> None:
         self._db = db
         self._bell = bell
         self._connected: dict[str, _Connected] = {}
         self.host_key: asyncssh.SSHKey | None = None
+        self.clear: Clear | None = None
 
     def connect(self, name: str) -> Callable[[], Awaitable[asyncssh.SSHClientConnection]]:
         """Makes connections to a machine (see executors.machine_link)."""
@@ -149,6 +155,10 @@ class Runners:
             word = await self._db.read(lambda tx: _word(tx, one.name, one.public_key))
             if word is None:
                 raise Refused(f"this is not the key of machine {one.name} any more")
+            if one.is_leaving and not word.running:
+                if told is None or not told.may_go:
+                    await self._clear(one.name)
+                word = replace(word, may_go=True)
             if word != told:
                 told = word
                 await send(session, word.line())
@@ -163,6 +173,17 @@ class Runners:
             told = None
             self._bell.ring(*BELLS)
             log.info("a machine is leaving", extra={"machine": one.name})
+
+    async def _clear(self, name: str) -> None:
+        """What is left when the machine has gone could be swept only when it is back."""
+        if self.clear is None:
+            return
+        try:
+            async with asyncio.timeout(_CLEAR_S):
+                while not await self.clear(name):  # noqa: ASYNC110 - nothing rings when a folder goes
+                    await asyncio.sleep(_CLEAR_AGAIN_S)
+        except (RondoError, TimeoutError) as error:
+            log.warning("something may be left on a machine that leaves", extra={"machine": name, "error": str(error)})
 
 
 class _Lines:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -91,6 +93,32 @@ async def test_a_job_of_a_machine_that_dials_in_goes_on_over_kills_of_both(tmp_p
                 assert log == "long\nnotes\nread me\n\nexited with code 3\n"
             elif step.name == "where":
                 assert f"{tmp_path}/box/home/.rondo/" in log and f"{step.index} of 2\n" in log
+
+
+@pytest.mark.slow
+async def test_a_runner_that_leaves_waits_until_its_jobs_are_cleared_away(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    command = f"(trap '' TERM; exec sleep 1000) & echo on; until [ -e {go} ]; do sleep 0.05; done"
+    job = {"machine": True, "resource_class": "acme/box", "steps": [{"run": command}]}
+    config = {"version": 2.1, "jobs": {"there": job}, "workflows": {"w": {"jobs": ["there"]}}}
+    async with served(tmp_path, {}) as (place, _):
+        port = int((place.data / "ssh_address").read_text().rpartition(":")[2])
+        async with dialler(tmp_path / "box", port) as box:
+            await rondo(place, *("machine", "add", "box", "--dials-in", "--key", box.public_key, "--class", "acme/box"))
+            await box.start()
+            await place.commit({".circleci/config.yml": json.dumps(config)})
+            await place.push()
+
+            async def is_on() -> bool | None:
+                seen = place.seen()
+                return (seen is not None and "on\n" in seen.logs.get("there", "")) or None
+
+            await until(is_on)
+            box.signal(signal.SIGTERM)
+            go.touch()
+            assert await box.ended() == 0
+            assert await nothing_is_left(tmp_path / "box/home/.rondo")
+        assert (await place.ended()).statuses == {"there": "success"}
 
 
 async def nothing_is_left(folder: Path) -> bool | None:
