@@ -20,7 +20,7 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock
 from appliance.crypto import SecretBox, load_or_make_key
-from appliance.engine import placement
+from appliance.engine import custom, placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
 from appliance.engine.courier import Courier
@@ -193,7 +193,7 @@ def upkeep(core: Core, reach: Reach, drafter: Drafter) -> list[Coroutine[Any, An
     return [
         _intake(core, drafter, reach).run(),
         Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run(),
-        *(executor.keep_warm() for executor in _warm_ones(core)),
+        *(_keep_warm(core, executor) for executor in _warm_ones(core)),
         _janitor(core).run(),
         _schedules(core).run(),
     ]
@@ -211,6 +211,11 @@ def _warm_ones(core: Core) -> list[DockerExecutor]:
     if not core.settings.integer("docker.warm"):
         return []
     return [executor for executor in core.executors.values() if isinstance(executor, DockerExecutor)]
+
+
+async def _keep_warm(core: Core, executor: DockerExecutor) -> None:
+    rules, now_ms = choices.docker_rules(core.settings), core.clock.now_ms()
+    await executor.keep_warm(await core.db.read(lambda tx: custom.of_docker(tx, core.places, rules, now_ms)))
 
 
 def _workshop(core: Core, reach: Reach) -> Workshop:

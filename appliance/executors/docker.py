@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,7 +22,7 @@ from appliance.errors import ImageError, SandboxError, SandboxLost
 from appliance.executors.base import DockerAccess, PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
 from appliance.executors.docker_engine import AttachTransport, Engine, attach
 from appliance.executors.docker_errors import speaking_plainly
-from appliance.executors.docker_images import have_image
+from appliance.executors.docker_images import have_image, inspect
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
     INSTANCE_LABEL,
@@ -47,6 +48,8 @@ from appliance.executors.supervised import Pace, SupervisedSandbox, opening
 
 if TYPE_CHECKING:
     from aiodocker.containers import DockerContainer
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -253,9 +256,39 @@ class DockerExecutor:
         """How many containers wait for a job."""
         return self._pool.ready
 
-    async def keep_warm(self) -> None:
-        """Make containers ahead (`DockerOptions.warm`). Ends only by being cancelled; `close` removes what it made."""
+    async def keep_warm(self, asked: Sequence[tuple[SandboxSpec, float]] = ()) -> None:
+        """Make containers ahead (`DockerOptions.warm`). Ends only by being cancelled; `close` removes what it made.
+
+        `asked`: what was asked for before this start, and how many seconds ago.
+        """
+        try:
+            async with speaking_plainly("look for the images used before"):
+                await self._recall(asked)
+        except SandboxError as problem:
+            log.warning("nothing is made ahead before it is used", extra={"error": str(problem)})
         await self._pool.run()
+
+    async def _recall(self, asked: Sequence[tuple[SandboxSpec, float]]) -> None:
+        """As if those jobs had come just now, of images that are still there."""
+        if not asked:
+            return
+        await self._engine.load()
+        names = {spec.containers[0].image for spec, _ in asked}
+        images = {name: await self._image(name) for name in names}
+        network, room = await self._get_network(), await self._get_room()
+        text = shim.supervisor()
+        for spec, ago_s in asked:
+            if (image := images[spec.containers[0].image]) is None:
+                continue
+            config = primary_config(self._instance, spec, image, room, network, self._options, text)
+            if (recipe := recipe_of(config, spec, image)) is not None:
+                self._pool.note(recipe, ago_s)
+
+    async def _image(self, name: str) -> Image | None:
+        try:
+            return await inspect(self._engine.docker, name)
+        except ImageError:
+            return None
 
     async def remove(self, ref: str) -> None:
         if await self._give_back(ref):

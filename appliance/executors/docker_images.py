@@ -30,17 +30,18 @@ _USERS_TROUBLE = (
 async def have_image(docker: aiodocker.Docker, container: Container, options: DockerOptions, progress: Progress) -> Image:
     """The image of `container`, pulled when it is absent. Raises ImageError or SandboxError."""
     if options.pull != "always":
-        found = await _inspect(docker, container.image)
+        found = await inspect(docker, container.image)
         if found is not None:
             return found
     await _pull(docker, container, options.pull_report_s, progress)
-    found = await _inspect(docker, container.image)
+    found = await inspect(docker, container.image)
     if found is None:
         raise ImageError(f"image {container.image} was pulled, but the engine does not know it; is the name complete?")
     return found
 
 
-async def _inspect(docker: aiodocker.Docker, image: str) -> Image | None:
+async def inspect(docker: aiodocker.Docker, image: str) -> Image | None:
+    """An image that the engine has; None when it has not. Raises ImageError or SandboxError."""
     try:
         return Image.of(await docker.images.inspect(image))
     except aiodocker.DockerError as problem:

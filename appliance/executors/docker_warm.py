@@ -153,7 +153,7 @@ class WarmPool:
             if not self._busy:
                 self._wake.set()
 
-    def note(self, recipe: Recipe) -> None:
+    def note(self, recipe: Recipe, ago_s: float = 0.0) -> None:
         """A job has used it. What was made of an older image of the same name is worth nothing any more."""
         if not self._options.warm:
             return
@@ -161,7 +161,7 @@ class WarmPool:
             if other.image_id != recipe.image_id:
                 self._forget(other)
         now_s = time.monotonic()
-        self._uses[recipe.key] = (self._use(recipe.key, now_s) + 1, now_s)
+        self._uses[recipe.key] = (self._use(recipe.key, now_s) + 0.5 ** (ago_s / _HALF_LIFE_S), now_s)
         self._recipes[recipe.key] = recipe
         while len(self._recipes) > _MOST_RECIPES:
             self._forget(min(self._recipes.values(), key=lambda each: self._use(each.key, now_s)))

@@ -72,6 +72,26 @@ async def test_one_made_ahead_is_used_once_and_by_one(executor: DockerExecutor, 
 
 
 @pytest.mark.docker
+async def test_what_was_used_before_a_start_is_made_ahead(executor: DockerExecutor, docker_engine: Engine) -> None:
+    """By how often and how long ago; what is not there any more, or cannot be made ahead, is no trouble."""
+    asked = [
+        *((spec("", BUSYBOX), 60.0) for _ in range(2)),
+        *((spec("", DEBIAN), 7200.0) for _ in range(9)),
+        (spec("", "rondo.invalid/gone:1"), 1.0),
+        (spec("", "NO IMAGE"), 1.0),
+        (spec("", DEBIAN, command=("sleep", "9")), 1.0),
+    ]
+    async with asyncio.TaskGroup() as group:
+        warming = group.create_task(executor.keep_warm(asked))
+        await warmed(executor)
+        (waiting,) = made(docker_engine).values()
+        sandbox = await executor.open(spec("1.0"), quiet)
+        assert made(docker_engine)["1.0-0"] == waiting
+        await sandbox.close()
+        warming.cancel()
+
+
+@pytest.mark.docker
 async def test_the_limits_are_those_of_the_jobs_class(executor: DockerExecutor, docker_engine: Engine) -> None:
     hog = "python3 -c 'x = bytearray(b\"x\") * (200 << 20)'"
     async with kept_warm(executor, spec("0.0", DEBIAN)):

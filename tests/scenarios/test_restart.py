@@ -148,12 +148,45 @@ async def test_orphans_of_a_killed_appliance_are_removed_at_the_next_start(tmp_p
         assert await containers(docker_engine, instance) == 0, "gone before the doors open, not a minute later"
 
 
-async def containers(engine: Engine, instance: str) -> int:
-    words = ("-H", engine.url, "ps", "-aq", "--filter", f"label=rondo.instance={instance}")
+@pytest.mark.docker
+async def test_a_start_makes_containers_ahead_of_what_was_used_before_it(tmp_path: Path, docker_engine: Engine) -> None:
+    settings = {**on_docker(docker_engine), "docker.warm": 1}
+    async with served(tmp_path, settings) as (place, process):
+        image = "[{image: rondo-test/debian}, {image: rondo-test/busybox, name: db, command: sleep 60}]"
+        config = f"version: 2.1\njobs:\n  build:\n    docker: {image}\n    steps: [{{run: echo hello}}]\n"
+        await place.commit({".circleci/config.yml": config})
+        await place.push()
+        assert (await place.ended()).statuses == {"build": "success"}
+        instance = place.read(lambda tx: tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()[0])
+        await process.terminate()
+        assert await containers(docker_engine, instance, "rondo.warm") == 0
+
+        async def is_warm() -> bool | None:
+            return True if await containers(docker_engine, instance, "rondo.warm") == 1 else None
+
+        await process.start()
+        await until(is_warm)
+        waiting = await ids(docker_engine, instance, "rondo.warm")
+        await place.push("main:again")
+        assert (await place.ended(2)).statuses == {"build": "success"}
+
+        async def is_used() -> bool | None:  # and gone with its job
+            return None if waiting & await ids(docker_engine, instance, "rondo.warm") else True
+
+        await until(is_used)
+
+
+async def containers(engine: Engine, instance: str, *labels: str) -> int:
+    return len(await ids(engine, instance, *labels))
+
+
+async def ids(engine: Engine, instance: str, *labels: str) -> set[str]:
+    wanted = (f"rondo.instance={instance}", *labels)
+    words = ("-H", engine.url, "ps", "-aq", *(word for label in wanted for word in ("--filter", f"label={label}")))
     process = await asyncio.create_subprocess_exec("docker", *words, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     assert process.returncode == 0
-    return len(output.split())
+    return set(output.decode().split())
 
 
 async def test_a_terminated_appliance_leaves_jobs_running_and_finds_them_again(tmp_path: Path) -> None:
