@@ -11,7 +11,7 @@ from appliance.api.auth import user_of
 from appliance.api.parts import Addresses, parts_of
 from appliance.api.projects import repository_url, wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
-from appliance.api.wire import PAGE_SIZE, answer, listing, page_mark, page_token, time_of
+from appliance.api.wire import PAGE_SIZE, answer, listing, message, page_mark, page_token, time_of
 from appliance.api.workflows import workflow_wire
 from appliance.errors import BadRequest, NotFound
 from appliance.model import PipelineId, Project, ProjectId, User, Vcs
@@ -147,9 +147,18 @@ async def workflows(request: web.Request) -> web.Response:
     return listing(await parts.db.read(read))
 
 
+async def cancel(request: web.Request) -> web.Response:
+    """Ours: CircleCI's API cancels workflows and jobs only."""
+    parts, user, wanted = parts_of(request), user_of(request), PipelineId(request.match_info["id"])
+    await parts.db.read(lambda tx: line_for(tx, user, wanted))
+    await parts.commands.cancel_pipeline(wanted, user)
+    return message("Accepted.", 202)
+
+
 ROUTES = (
     Route("GET", "/api/v2/pipeline", of_everything, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}", show, Policy.GUEST_TOKEN),
+    Route("POST", "/api/v2/pipeline/{id}/cancel", cancel, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/config", texts, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/values", values, Policy.TOKEN),
     Route("GET", "/api/v2/pipeline/{id}/workflow", workflows, Policy.GUEST_TOKEN),

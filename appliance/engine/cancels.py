@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from appliance.engine import reruns, rules, settle
 from appliance.engine.settle import Changed
 from appliance.language.plan import JobType
-from appliance.model import JobId, JobStatus, NodeStatus, ProjectId, StepStatus, Trigger, WorkflowId
+from appliance.model import (
+    JobId,
+    JobStatus,
+    NodeStatus,
+    PipelineId,
+    PipelineState,
+    ProjectId,
+    StepStatus,
+    Trigger,
+    WorkflowId,
+)
 from appliance.store import continuations, jobs, locks, pipelines, projects, redundancy
 from appliance.store.database import Tx
 
 _AUTO_CANCEL = "auto-cancel"  # who canceled
+_OPEN = (PipelineState.SETUP, PipelineState.PENDING)  # more workflows may come
 _MOST = 100  # ended by the clock in one transaction; the next follows
 
 
@@ -31,6 +42,22 @@ def cancel_workflow(tx: Tx, workflow_id: WorkflowId, who: str, now_ms: int, mess
     # Nobody is left in this workflow who could hear of them, but locks are let go, and others wait for those.
     locking = [job.id for job in ended if job.type in (JobType.LOCK, JobType.UNLOCK)]
     reruns.follow(tx, workflow_id, locking, changed, now_ms)
+    return changed
+
+
+def cancel_pipeline(tx: Tx, pipeline_id: PipelineId, who: str, now_ms: int) -> Changed:
+    """Cancel every workflow of a pipeline that has not ended, and those that its setup phase would still bring.
+
+    Raises NotFound.
+    """
+    pipeline = pipelines.pipeline(tx, pipeline_id)
+    changed = Changed(project=pipeline.project_id, pipeline=pipeline_id)
+    setup = continuations.last_setup(tx, pipeline_id)
+    if setup is not None and setup.canceled_by is None and pipeline.state in _OPEN:
+        # It may have ended: then its key opens nothing any more, and what is being compiled is canceled (`fate`).
+        pipelines.set_canceled_by(tx, setup.id, who)
+    for workflow in pipelines.workflows_of(tx, pipeline_id):
+        changed.add(cancel_workflow(tx, workflow.id, who, now_ms))
     return changed
 
 

@@ -109,6 +109,12 @@ class Commands:
         changed = await self._db.write(lambda tx: moves.cancel_workflow(tx, workflow_id, user.name, now_ms))
         self._ring(changed)
 
+    async def cancel_pipeline(self, pipeline_id: PipelineId, user: User) -> None:
+        """Cancel every workflow of a pipeline, those too that are still being compiled. Raises NotFound."""
+        now_ms = self._clock.now_ms()
+        changed = await self._db.write(lambda tx: moves.cancel_pipeline(tx, pipeline_id, user.name, now_ms))
+        self._ring(changed)
+
     async def cancel_job(self, job_id: JobId, user: User) -> None:
         """Cancel one job; those that need it go on by their `requires`. Raises NotFound; nothing to do when it has ended."""
         now_ms = self._clock.now_ms()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from appliance.engine import cancels, flags, registrations, reruns, rules, settle
 from appliance.engine.cancels import cancel_job as cancel_job
 from appliance.engine.cancels import cancel_open as cancel_open
+from appliance.engine.cancels import cancel_pipeline as cancel_pipeline
 from appliance.engine.cancels import cancel_workflow as cancel_workflow
 from appliance.engine.settle import Changed as Changed
 from appliance.errors import Conflict
@@ -371,11 +372,16 @@ def approve(tx: Tx, job_id: JobId, who: User, now_ms: int) -> Changed:
     changed = settle.changed_by(tx, job)
     assert changed.pipeline is not None
     pipeline = pipelines.pipeline(tx, changed.pipeline)
+    compiled = pipeline.compiled
+    if pipelines.workflow(tx, job.workflow_id).is_setup:
+        setup = continuations.of_pipeline(tx, pipeline.id)
+        assert setup is not None, "where there is a setup workflow"
+        compiled = setup.setup_compiled
     approval = approvals.Approval(
         job_id=job_id,
         pipeline_id=pipeline.id,
         revision=pipeline.trigger.revision,
-        config_digest=hashlib.sha256(pipeline.compiled.encode()).hexdigest(),
+        config_digest=hashlib.sha256(compiled.encode()).hexdigest(),
         user_id=who.id,
         user_name=who.name,
         approved_at_ms=now_ms,

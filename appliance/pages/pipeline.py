@@ -15,7 +15,7 @@ from appliance.api.projects import wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
 from appliance.api.workflows import workflow_for
 from appliance.errors import Conflict, NotFound
-from appliance.model import JobId, JobStatus, Project, WorkflowId
+from appliance.model import JobId, JobStatus, PipelineState, Project, WorkflowId
 from appliance.pages.graph import Drawing, draw
 from appliance.pages.links import pipeline_path, pipelines_path, project_path
 from appliance.pages.pipelines import overall_status
@@ -81,6 +81,7 @@ def _values(project: Project, line: Line, texts: Mapping[str, str], workflows: l
         "trigger": line.trigger,
         "status": overall_status(line.state, [workflow.chip for workflow in workflows]),
         "workflows": workflows,
+        "may_be_canceled": _may_be_canceled(line, [workflow.chip for workflow in workflows]),
         "errors": [problem for problem in line.problems if problem.kind == "error"],
         "warnings": [problem for problem in line.problems if problem.kind != "error"],
         "topics": f"pipeline:{line.id}",
@@ -91,6 +92,12 @@ def _values(project: Project, line: Line, texts: Mapping[str, str], workflows: l
         "texts": {name: text[:_LONGEST_SHOWN] for name, text in texts.items() if text},
         "titles": _TITLES_OF_TWO if "setup" in texts else _TITLES,
     }
+
+
+def _may_be_canceled(line: Line, chips: Sequence[Chip]) -> bool:
+    """As a whole: one workflow has a button of its own. The key of a setup phase may be used when that has ended."""
+    is_open = sum(chip.stopped_at_ms is None for chip in chips)
+    return is_open > 1 or (not is_open and line.state in (PipelineState.SETUP, PipelineState.PENDING))
 
 
 async def text(request: web.Request) -> web.Response:
@@ -109,6 +116,13 @@ async def cancel(request: web.Request) -> web.Response:
     path = await parts.db.read(read)
     await parts.commands.cancel_workflow(wanted, user)
     return back_to(path)
+
+
+async def cancel_all(request: web.Request) -> web.Response:
+    parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
+    line = await parts.db.read(lambda tx: overview.line_by_number(tx, project.id, number))
+    await parts.commands.cancel_pipeline(line.id, user_of(request))
+    return back_to(pipeline_path(project, number))
 
 
 async def approve(request: web.Request) -> web.Response:
@@ -149,6 +163,7 @@ def _path_of(tx: Tx, workflow_id: WorkflowId) -> str:
 ROUTES = (
     Route("GET", f"/pipelines/{SLUG}/{NUMBER}", show, Policy.GUEST),
     Route("GET", f"/pipelines/{SLUG}/{NUMBER}/config/{{which:source|compiled|setup|compiled-setup}}", text, Policy.GUEST),
+    Route("POST", f"/pipelines/{SLUG}/{NUMBER}/cancel", cancel_all, Policy.FORM),
     Route("POST", "/workflows/{id}/cancel", cancel, Policy.FORM),
     Route("POST", "/approvals/{id}", approve, Policy.FORM),
     Route("POST", "/locks/{id}/release", release, Policy.FORM),

@@ -161,6 +161,17 @@ async def test_cancel_and_approve(world: World, ada: User, project: Project) -> 
     assert (await world.json(ada, "POST", f"{path}/cancel"))[0] == 202
 
 
+async def test_a_pipeline_is_canceled_as_a_whole(world: World, ada: User, project: Project) -> None:
+    pipeline_id = await world.pipeline(project, workflow("ci", job("a")), workflow("ship", approval("hold"), job("b")))
+    assert await world.json(ada, "POST", f"/pipeline/{pipeline_id}/cancel") == (202, {"message": "Accepted."})
+    for name in ("a", "hold", "b"):
+        assert (await world.job_of(pipeline_id, name)).status is JobStatus.CANCELED
+    assert (await world.json(ada, "POST", f"/pipeline/{pipeline_id}/cancel"))[0] == 202
+    others = await world.pipeline(await world.project("other/app"), workflow("ci", job("c")))
+    assert (await world.json(ada, "POST", f"/pipeline/{others}/cancel"))[0] == 404
+    assert (await world.job_of(others, "c")).status is JobStatus.NOT_RUNNING
+
+
 async def test_a_job_is_not_approved_through_another_workflow(world: World, ada: User, project: Project) -> None:
     mine = await world.pipeline(project, workflow("ci", job("b")))
     others = await world.pipeline(await world.project("other/app"), workflow("ci", approval("hold")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from appliance.engine import moves, moves_setup, reruns
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.language import compile
-from appliance.model import PipelineId, PipelineState, Trigger, TriggerKind, User, UserId, Vcs, WorkflowStatus
-from appliance.store import continuations, pipelines, projects
+from appliance.model import NodeStatus, PipelineId, PipelineState, Trigger, TriggerKind, User, UserId, Vcs, WorkflowStatus
+from appliance.store import continuations, jobs, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
 
 NOW = 1_000_000
@@ -44,6 +45,7 @@ jobs:
 workflows:
   second: { jobs: [test] }
 """
+PERSON = User(id=UserId("u"), name="somebody", is_admin=False, sees_all_projects=True)
 EMPTY = "{version: 2, jobs: {}, workflows: {version: 2}}"
 
 
@@ -103,6 +105,44 @@ async def test_a_setup_pipeline_waits_in_setup_with_its_one_workflow_tagged(db: 
     setup = await db.read(lambda tx: continuations.of_pipeline(tx, PIPELINE))
     assert setup is not None and setup.setup_source == SETUP and "generate" in setup.setup_compiled
     assert (pipeline.source, pipeline.compiled) == ("", "")
+
+
+@pytest.mark.parametrize("is_continued", [False, True])
+async def test_a_pipeline_is_canceled_with_what_its_setup_phase_would_bring(db: Database, is_continued: bool) -> None:
+    """Though the setup workflow has ended well before: its key opens nothing, what is being compiled begins nothing."""
+    await db.write(begin)
+    rows = await db.read(lambda tx: jobs.of_pipeline(tx, PIPELINE))
+    claim = moves.Claim(
+        job_id=rows[0].id,
+        index=0,
+        plan=await db.read(lambda tx: jobs.plan_of(tx, rows[0].id)),
+        executor="local",
+        cpus=1,
+        memory_bytes=1,
+    )
+    await db.write(lambda tx: moves.start_node(tx, claim, NOW))
+    if is_continued:
+        await commands(db).continue_pipeline(KEY, SECOND, {})
+    await db.write(lambda tx: moves.finish_node(tx, rows[0].id, 0, NodeStatus.SUCCESS, "", [], NOW))
+    await commands(db).cancel_pipeline(PIPELINE, PERSON)
+    if not is_continued:
+        with pytest.raises(Conflict, match="canceled"):
+            await commands(db).continue_pipeline(KEY, SECOND, {})
+        return
+    await db.write(lambda tx: moves_setup.finish_continuation(tx, PIPELINE, draft(SECOND), NOW))
+    found = {one.name: one.status for one in await db.read(lambda tx: pipelines.workflows_of(tx, PIPELINE))}
+    assert found == {"first": WorkflowStatus.SUCCESS, "second": WorkflowStatus.CANCELED}
+
+
+async def test_an_approval_of_a_setup_workflow_is_for_the_setup_config(db: Database) -> None:
+    source = SETUP.replace("[generate]", "[generate, hold: {type: approval}]")
+    await db.write(lambda tx: begin(tx, source=source))
+    hold = next(row for row in await db.read(lambda tx: jobs.of_pipeline(tx, PIPELINE)) if row.name == "hold")
+    await commands(db).approve(hold.id, PERSON)
+    setup = await db.read(lambda tx: continuations.of_pipeline(tx, PIPELINE))
+    (row,) = await db.read(lambda tx: tx.execute("SELECT job_id, config_digest FROM approvals").fetchall())
+    assert setup is not None and row["job_id"] == hold.id
+    assert row["config_digest"] == hashlib.sha256(setup.setup_compiled.encode()).hexdigest()
 
 
 async def test_the_key_is_stored_nowhere(db: Database, tmp_path: Path) -> None:

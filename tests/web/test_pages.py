@@ -96,6 +96,20 @@ async def test_buttons_run_a_workflow_and_a_job_again(world: World, browser: aio
     assert (await world.post_form(mallory, f"/jobs/{built.number}/rerun"))[0] == 404
 
 
+async def test_a_button_cancels_a_pipeline_of_several_workflows(
+    world: World, browser: aiohttp.ClientSession, ada: User
+) -> None:
+    project = await world.project("acme/app")
+    pipeline = await world.pipeline(project, workflow("ci", job("a")), workflow("ship", job("b")))
+    path = "/pipelines/circleci/acme/app/1"
+    assert "Cancel pipeline" in await text_of(browser, path)
+    assert (await world.post_form(await world.user("mallory"), f"{path}/cancel"))[0] == 404
+    status, _ = await world.post_form(ada, f"{path}/cancel")
+    assert status == 303
+    assert "Cancel pipeline" not in await text_of(browser, path)
+    assert {(await world.job_of(pipeline, name)).canceled_by for name in ("a", "b")} == {"ada"}
+
+
 async def test_a_carried_over_job_says_so_and_leads_to_who_ran(
     world: World, browser: aiohttp.ClientSession, ada: User
 ) -> None:

@@ -23,7 +23,7 @@ SECOND = "{version: 2.1, parameters: {deploy: {type: boolean, default: true}}}"
 
 
 def person(world: World) -> None:
-    kinds = (_approve, _approve, _cancel_job, _cancel_workflow, _end_waiting_job, _rerun, _rerun, _release)
+    kinds = (_approve, _approve, _cancel_job, _cancel_workflow, _cancel_pipeline, _end_waiting_job, _rerun, _rerun, _release)
     world.random.choice(kinds)(world)
 
 
@@ -44,6 +44,16 @@ def _cancel_workflow(world: World) -> None:
     workflow_id = world.workflow()
     if workflow_id is not None and world.random.random() < 0.5:
         world.move("cancel_workflow", workflow_id, "somebody", world.now_ms)
+
+
+def _cancel_pipeline(world: World) -> None:
+    """No workflow of it goes on, and none comes of what continues it."""
+    rows = world.tx.execute("SELECT id FROM pipelines ORDER BY rowid").fetchall()
+    if not rows or world.random.random() < 0.7:
+        return
+    pipeline_id = world.random.choice(rows)["id"]
+    if world.move("cancel_pipeline", pipeline_id, "somebody", world.now_ms) is not None:
+        world.checks.given_up(pipeline_id)
 
 
 def _end_waiting_job(world: World) -> None:

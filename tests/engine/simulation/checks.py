@@ -9,7 +9,7 @@ from typing import Any
 from appliance.engine.scheduler import HERE
 from appliance.language import plan as plans
 from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, Trigger, WorkflowId, WorkflowStatus
-from appliance.store import jobs
+from appliance.store import continuations, jobs
 from appliance.store.machines import name_of
 from appliance.store.schedules import Schedule
 from tests.engine.simulation.pool import Pool, Wrong
@@ -115,6 +115,15 @@ class Checks:
             elif workflow_id not in self._seen and rerun == "" and given_up.get(pipeline_id) and stopped_at_ms is None:
                 raise Wrong(f"workflow {name} begins, and the setup workflow of its pipeline was cancelled")
         self._given_up = given_up
+
+    def given_up(self, pipeline_id: PipelineId) -> None:
+        """Somebody has cancelled all of a pipeline. Raises Wrong when something of it goes on, or could still come."""
+        for _, of, name, status, stopped_at_ms, *_ in self._rows(_WORKFLOWS):
+            if of == pipeline_id and stopped_at_ms is None:
+                raise Wrong(f"workflow {name} of a cancelled pipeline is {status}")
+        row = next(row for row in self._rows(_PIPELINES) if row[0] == pipeline_id)
+        if row[5] in ("setup", "pending") and not continuations.is_given_up(self._tx, pipeline_id):
+            raise Wrong(f"pipeline {pipeline_id} is cancelled, and may be continued")
 
     def may_continue(self, pipeline_id: PipelineId, now_ms: int) -> bool:
         """Whether the key of a pipeline is good now."""
