@@ -212,6 +212,7 @@ def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Setting
         {
             "orbs.public": True,
             "docker.machine_image": "cimg/base:current",
+            "jobs.restarts": 0,  # a pull that failed would fail again, and somebody is here to run it again
             "jobs.sample_every": 0.0,
             "disk.floor": 64 << 20,
         },

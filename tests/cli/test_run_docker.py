@@ -167,6 +167,14 @@ def test_a_setup_workflow_continues_and_the_choice_is_among_what_follows(docker_
     assert wrong.code == 2 and "there is first, second" in wrong.out
 
 
+def test_an_image_that_cannot_be_pulled_is_asked_for_once(docker_engine: Engine, tmp_path: Path) -> None:
+    absent = "127.0.0.1:9/nothing/listens:1"
+    tree = tree_in(tmp_path, CONFIG.replace(BUSYBOX, absent))
+    ended = tree.run("bad", more={"DOCKER_HOST": docker_engine.url})
+    assert ended.code == 1 and "[images]" in ended.out, ended.out + ended.err
+    assert ended.lines_of("broken").count(f"Pulling image {absent}") == 1
+
+
 def test_without_an_engine_it_says_what_to_do(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, CONFIG)
     ended = tree.run(more={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
