@@ -20,7 +20,7 @@ class Hold:
         self._shop = shop
         self._facts = facts
         self._record = record
-        self._rows = {row.position % jobs.LATER: row for row in facts.steps if row.kind == jobs.SSH}
+        self._rows = {row.place: row for row in facts.steps if row.kind == jobs.SSH}
 
     async def enable(self) -> None:
         """Say how to come in, before the first step."""

@@ -35,7 +35,7 @@ class Services:
         self._index = facts.node.index
         self._facts = facts
         self._watches = [
-            _Watch(self, sandbox.service(row.position % jobs.LATER - jobs.FIRST_SERVICE + 1), row)
+            _Watch(self, sandbox.service(row.place - jobs.FIRST_SERVICE + 1), row)
             for row in facts.steps
             if row.kind == jobs.SERVICE and not row.status.is_done
         ]

@@ -79,14 +79,11 @@ def folder_of(label: str) -> str:
 
 
 def log_name(step: jobs.Step) -> str:
-    """What a step's log is called: "03-run-the-tests.log"."""
+    """What a step's log is called: "03-run-the-tests.log", "service-1-redis.log"; "attempt-2-03-…" in a node begun anew."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", step.name).strip("-").lower()[:40]
-    number = (
-        f"service-{step.position % jobs.LATER - jobs.FIRST_SERVICE + 1}"
-        if step.kind == jobs.SERVICE
-        else f"{step.position:02d}"
-    )
-    return f"{number}-{words}.log"
+    place = f"service-{step.place - jobs.FIRST_SERVICE + 1}" if step.kind == jobs.SERVICE else f"{step.place:02d}"
+    attempt = f"attempt-{step.node_attempt}-" if step.node_attempt > 1 else ""
+    return f"{attempt}{place}-{words}.log"
 
 
 def _link(source: Path, target: Path) -> None:

@@ -192,11 +192,11 @@ def _shown(steps: Sequence[Step], plan: plans.Job, first: int) -> list[Shown]:
     runs = [step for step in plan.steps if isinstance(step, plans.Run)]
     shown: list[Shown] = []
     # Services began with the environment and stand behind all steps in the rows only to keep the steps' positions.
-    for attempt, group in itertools.groupby(sorted(steps, key=_order), lambda step: step.position // jobs.LATER):
+    for attempt, group in itertools.groupby(sorted(steps, key=_order), lambda step: step.node_attempt):
         mine = list(group)
         rows = sorted(step.position for step in mine if step.kind == "run")
         commands = {at: run.command for at, run in zip(rows, runs, strict=True)} if len(rows) == len(runs) else {}
-        begins = attempt + 1 if first else 0
+        begins = attempt if first else 0
         for step in mine:
             command = commands.get(step.position, "")[:_LONGEST_COMMAND]
             shown.append(Shown(step, command, step.position >= first and _is_open(step), begins))
@@ -205,8 +205,7 @@ def _shown(steps: Sequence[Step], plan: plans.Job, first: int) -> list[Shown]:
 
 
 def _order(step: Step) -> tuple[int, bool, bool, int]:
-    attempt, place = divmod(step.position, jobs.LATER)
-    return attempt, place > 0, step.kind != jobs.SERVICE and place != jobs.FIRST_SSH, place
+    return step.node_attempt, step.place > 0, step.kind != jobs.SERVICE and step.place != jobs.FIRST_SSH, step.place
 
 
 def _is_open(step: Step) -> bool:

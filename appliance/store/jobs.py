@@ -88,6 +88,16 @@ class Step:
     started_at_ms: int | None
     stopped_at_ms: int | None
 
+    @property
+    def node_attempt(self) -> int:
+        """Which attempt of the node it belongs to, from 1."""
+        return self.position // LATER + 1
+
+    @property
+    def place(self) -> int:
+        """Its position among the steps of that attempt."""
+        return self.position % LATER
+
 
 NUMBER = "coalesce(jobs.number, (SELECT origin.number FROM jobs AS origin WHERE origin.id = jobs.origin_id)) AS number"
 _JOB = (

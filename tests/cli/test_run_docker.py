@@ -175,6 +175,14 @@ def test_an_image_that_cannot_be_pulled_is_asked_for_once(docker_engine: Engine,
     assert ended.lines_of("broken").count(f"Pulling image {absent}") == 1
 
 
+def test_logs_of_a_node_that_was_begun_anew_stand_beside_the_first_ones(docker_engine: Engine, tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, CONFIG.replace(BUSYBOX, "127.0.0.1:9/nothing/listens:1"))
+    ended = tree.run("bad", more={"DOCKER_HOST": docker_engine.url, "RONDO_JOBS_RESTARTS": "1"})
+    assert ended.code == 1
+    names = {path.name for path in (tree.root / ".rondo/logs/broken").iterdir()}
+    assert names == {"00-spin-up-environment.log", "attempt-2-00-spin-up-environment.log"}
+
+
 def test_without_an_engine_it_says_what_to_do(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, CONFIG)
     ended = tree.run(more={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
