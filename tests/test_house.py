@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "appliance"
 
-GROUND = {"model", "errors", "clock", "crypto", "bell", "settings", "shim", "ssh_keys", "runner_words", "file_lock"}
+GROUND = {
+    "model",
+    "errors",
+    "clock",
+    "crypto",
+    "bell",
+    "settings",
+    "shim",
+    "ssh_keys",
+    "runner_words",
+    "file_lock",
+    "quantities",
+}
 
 # What each package or file of ours may import of ours; itself always.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "bell": set(),
     "file_lock": set(),
+    "quantities": set(),
     "model": {"errors"},
     "crypto": {"errors"},
     "settings": {"errors"},

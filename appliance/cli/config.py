@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from appliance.errors import BadRequest
+from appliance.quantities import counted
 
 if TYPE_CHECKING:
     from appliance.language import Compiled, OrbSource, Problem
@@ -206,7 +207,7 @@ def _summary(compiled: Compiled) -> str:
     for problem in compiled.problems:
         counts[problem.kind] = counts.get(problem.kind, 0) + 1
     words = {"error": "error", "deprecated": "deprecation", "bad_habit": "bad habit", "warning": "warning"}
-    shown = [f"{counts[kind]} {word}{'s' * (counts[kind] > 1)}" for kind, word in words.items() if kind in counts]
+    shown = [counted(counts[kind], word) for kind, word in words.items() if kind in counts]
     verdict = "The config is valid." if compiled.plan is not None else "The config cannot run."
     return f"{', '.join(shown)}. {verdict}"
 

@@ -6,6 +6,7 @@ import argparse
 
 from appliance.cli.place import add_options, project_of, store_of
 from appliance.errors import BadRequest
+from appliance.quantities import counted
 
 
 def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +31,7 @@ def _caches(args: argparse.Namespace) -> int:
             blobs = Blobs(store.data / "blobs")
             for cache_id in gone:
                 blobs.drop(Blobs.CACHES, cache_id)
-            print(f"deleted {len(gone)} {'cache' if len(gone) == 1 else 'caches'} of {project.name}")
+            print(f"deleted {counted(len(gone), 'cache')} of {project.name}")
             return 0
         for cache in caches.of_project(store.tx, project.id):
             print(f"{time_of(cache.used_at_ms)}  {cache.size_bytes / 1e6:10.1f} MB  {cache.shown}")

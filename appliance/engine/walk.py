@@ -18,6 +18,7 @@ from appliance.errors import ImageError, RondoError
 from appliance.executors.base import Command, DockerAccess, Sandbox
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, StepStatus
+from appliance.quantities import counted
 from appliance.steps import keys
 from appliance.steps.base import Data, NodeView, Outcome, Source
 from appliance.store import jobs
@@ -120,7 +121,7 @@ class Walk:
         assert isinstance(step, plans.Run)
         left_s = min((attempt.at_ms - self._shop.clock.now_ms()) / 1000, step.auto_rerun_delay_s)
         whole_s = max(math.ceil(left_s), 0)
-        when = f", in {whole_s} {'second' if whole_s == 1 else 'seconds'}" if whole_s else ""
+        when = f", in {counted(whole_s, 'second')}" if whole_s else ""
         await step_log.say(f"Attempt {attempt.number} of {step.max_auto_reruns + 1}{when}\n")
         self.current = None  # nothing runs that a cancel would have to stop
         await asyncio.sleep(max(0.0, left_s))

@@ -16,6 +16,7 @@ from appliance.laptop.place import Place
 from appliance.laptop.signs import Colours, coloured, ended, plain, plain_lines, span
 from appliance.laptop.watch import Piece, Row, Seen
 from appliance.model import JobId, PipelineState, StepStatus, WorkflowStatus
+from appliance.quantities import counted
 from appliance.store import artifacts, jobs, results
 
 SUCCESS, FAILED, WRONG, ON_HOLD, CANCELED = 0, 1, 2, 3, 130
@@ -127,7 +128,7 @@ def summary(keeper: Keeper, seen: Seen, colours: Colours) -> Iterator[str]:
             if row.job.workflow_id == workflow.id:
                 yield f"  {ended(row.job, colours, row.label)}{span(row.job)}"
     for label, count in keeper.files.items():
-        yield f"{_counted(count, 'artifact')} in {_shown(keeper.target / folder_of(label))}"
+        yield f"{counted(count, 'artifact')} in {_shown(keeper.target / folder_of(label))}"
 
 
 def _failures(keeper: Keeper, row: Row, piece: Piece, colours: Colours) -> Iterator[str]:
@@ -170,7 +171,3 @@ def _shown(path: Path) -> str:
     """Short from where the person stands."""
     shown = os.path.relpath(path)
     return str(path) if shown.startswith("..") else shown
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

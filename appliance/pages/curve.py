@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from appliance.engine.classes import GIB, Classes
 from appliance.language import plan as plans
 from appliance.model import NodeStatus
-from appliance.pages.words import size
+from appliance.quantities import size
 from appliance.store.jobs import Node
 from appliance.store.usage import Series
 

@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from appliance import __version__
 from appliance.api.auth import csrf_token, user_or_stranger, visitor
 from appliance.api.parts import parts_of
+from appliance.clock import rfc3339
 from appliance.errors import RondoError
 from appliance.pages import words
+from appliance.quantities import counted, size
 
 ENVIRONMENT = web.AppKey("environment", Environment)
 
@@ -35,8 +37,9 @@ def make_environment(folder: Path, static_version: str) -> Environment:
         "label": words.label,
         "icon": words.icon,
         "duration": words.duration,
-        "machine_time": words.machine_time,
-        "size": words.size,
+        "machine_time": rfc3339,
+        "size": size,
+        "counted": counted,
         "path": lambda text: quote(text, safe="/"),
     }
     environment.globals |= {

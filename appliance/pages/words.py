@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from appliance.clock import rfc3339
-
 _TONE = {
     "success": "good",
     "failed": "bad",
@@ -80,15 +78,3 @@ def ago(at_ms: int, now_ms: int) -> str:
     if seconds < 30 * 86400:
         return f"{seconds // 86400} d ago"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def machine_time(at_ms: int) -> str:
-    return rfc3339(at_ms)
-
-
-def size(count: int) -> str:
-    """`512 MiB`, `4 GiB`."""
-    for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if count >= 1 << bits:
-            return f"{count / (1 << bits):.3g} {unit}"
-    return f"{count} B"

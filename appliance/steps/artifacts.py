@@ -12,6 +12,7 @@ from typing import IO
 from appliance.blobs import Blobs
 from appliance.language import plan as plans
 from appliance.model import StepStatus
+from appliance.quantities import counted, size
 from appliance.steps import reports
 from appliance.steps.base import SUCCESS, Data, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
@@ -114,18 +115,13 @@ def _words(upload: _Upload) -> str:
     lines = [f"{artifact.path} ({artifact.size_bytes} bytes)" for artifact in upload.kept[:_MOST_NAMED]]
     if len(upload.kept) > _MOST_NAMED:
         lines.append(f"and {len(upload.kept) - _MOST_NAMED} more")
-    why = f"larger than {_size(limits.artifact_bytes)}, or its name is nothing that can be shown"
+    why = f"larger than {size(limits.artifact_bytes)}, or its name is nothing that can be shown"
     lines += [f"{name} was left out: {why}" for name in upload.unfit[:_MOST_NAMED]]
     if upload.left_out:
-        most = f"{limits.artifacts} files and {_size(limits.artifacts_bytes)}"
-        lines.append(f"Warning: {upload.left_out} files were left out: the artifacts of one job may be {most}")
-    count = len(upload.kept)
-    lines.append(f"Uploaded {count} file{'s' * (count != 1)}\n")
+        most = f"{limits.artifacts} files and {size(limits.artifacts_bytes)}"
+        lines.append(f"Warning: {counted(upload.left_out, 'file')} left out: the artifacts of one job may be {most}")
+    lines.append(f"Uploaded {counted(len(upload.kept), 'file')}\n")
     return "\n".join(lines)
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 30):g} GiB" if size_bytes >= 1 << 30 else f"{size_bytes / (1 << 20):g} MiB"
 
 
 def artifact_path(step: plans.StoreArtifacts, name: str) -> str | None:

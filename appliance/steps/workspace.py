@@ -12,6 +12,7 @@ from appliance.blobs import Blobs
 from appliance.errors import DiskFull
 from appliance.language import plan as plans
 from appliance.model import JobId, StepStatus
+from appliance.quantities import counted
 from appliance.steps import archive, glob
 from appliance.steps.base import SUCCESS, DataLimits, NodeView, Outcome
 from appliance.steps.inside import ask
@@ -74,7 +75,7 @@ async def _store(
     )
     if not await data.db.write(lambda tx: workspaces.add(tx, layer)):
         data.blobs.drop(Blobs.LAYERS, layer_id)
-    await node.say(f"Persisted {len(names)} file{'s' * (len(names) != 1)}, {size / 1e6:.1f} MB\n")
+    await node.say(f"Persisted {counted(len(names), 'file')}, {size / 1e6:.1f} MB\n")
     return SUCCESS
 
 
@@ -127,8 +128,7 @@ async def attach(step: plans.AttachWorkspace, node: NodeView) -> Outcome:
         if code:
             await node.say(words)
             return await _failed(node, f"a layer could not be unpacked (tar ended with code {code})")
-        count = len(layer.names)
-        await node.say(f"Attached {count} file{'s' * (count != 1)}, {layer.size_bytes / 1e6:.1f} MB\n")
+        await node.say(f"Attached {counted(len(layer.names), 'file')}, {layer.size_bytes / 1e6:.1f} MB\n")
     return SUCCESS
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.model import JobId, ProjectId
+from appliance.quantities import counted
 from appliance.store.database import Tx
 
 
@@ -107,17 +108,13 @@ def counts(tx: Tx, job_id: JobId) -> Mapping[Verdict, int]:
 
 def summary(counts: Mapping[Verdict, int]) -> str:
     """ "120 tests, 2 failures, 1 skipped" """
-    parts = [_counted(sum(counts.values()), "test")]
+    parts = [counted(sum(counts.values()), "test")]
     for verdict, word in ((Verdict.FAILURE, "failure"), (Verdict.ERROR, "error")):
         if counts.get(verdict):
-            parts.append(_counted(counts[verdict], word))
+            parts.append(counted(counts[verdict], word))
     if counts.get(Verdict.SKIPPED):
         parts.append(f"{counts[Verdict.SKIPPED]} skipped")
     return ", ".join(parts)
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def choose_timings(tx: Tx, job_id: JobId, scope: str) -> JobId | None:

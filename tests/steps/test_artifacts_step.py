@@ -48,7 +48,7 @@ async def test_what_is_over_a_limit_is_left_out_and_said(tmp_path: Path) -> None
         log = await pushed(place, config(make, *store[:3], big, store[0], store[3]))
         assert "large was left out: larger than" in log
         # The later files take the place of the earlier ones, as far as the bytes reach; a sixth name has no place.
-        assert "Warning: 1 files were left out: the artifacts of one job may be 5 files and" in log
+        assert "Warning: 1 file left out: the artifacts of one job may be 5 files and" in log
         sizes = {artifact.path: artifact.size_bytes for artifact in stored(place)}
         assert set(sizes) == {"many/1", "many/2", "many/3", "many/4", "five"}
         assert sorted(sizes.values()) == [2, 2, 990, 990, 990]
