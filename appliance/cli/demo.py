@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from appliance.errors import RondoError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from appliance.app import Appliance
     from appliance.model import PipelineId
     from appliance.store import jobs, pipelines
+    from appliance.store.database import Tx
 
 _LONGEST_S = 600.0
 _LOCAL_IMAGES = ("rondo-test/debian", "rondo-test/busybox", "cimg/base", "debian", "ubuntu", "alpine", "busybox")
@@ -107,7 +108,6 @@ class _Demo:
 
         from appliance.model import Vcs
         from appliance.store import people, projects
-        from appliance.store.database import Tx
 
         key = asyncssh.generate_private_key("ssh-ed25519", comment="rondo demo")
         key_path = self._data / "demo_key"
@@ -173,14 +173,11 @@ def _is_worth_a_visit(row: jobs.Job) -> bool:
     return row.status == "running" and row.name == "test"
 
 
-def _state(tx: object) -> tuple[pipelines.Pipeline | None, list[pipelines.Workflow], list[jobs.Job]]:
+def _state(tx: Tx) -> tuple[pipelines.Pipeline | None, list[pipelines.Workflow], list[jobs.Job]]:
     """The newest pipeline with its workflows and jobs."""
-    import sqlite3
-
     from appliance.model import PipelineId
     from appliance.store import jobs, pipelines
 
-    assert isinstance(tx, sqlite3.Connection)
     row = tx.execute("SELECT id FROM pipelines ORDER BY created_at_ms DESC LIMIT 1").fetchone()
     if row is None:
         return None, [], []
@@ -191,8 +188,6 @@ def _state(tx: object) -> tuple[pipelines.Pipeline | None, list[pipelines.Workfl
 
 class _Board:
     """One line a job: in place on a terminal, elsewhere a line for each change."""
-
-    _SIGNS: ClassVar = {"success": "✓", "failed": "✗", "timedout": "✗", "running": "●", "canceled": "-", "not_run": "-"}
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
@@ -222,11 +217,10 @@ class _Board:
             print(f"\x1b[{len(self._shown)}A\x1b[J", end="")
 
     def _line(self, row: jobs.Job) -> str:
-        seconds = ""
-        if row.started_at_ms:
-            until = row.stopped_at_ms or time.time_ns() // 1_000_000
-            seconds = f"{(until - row.started_at_ms) / 1000:.1f} s" if self._is_terminal or row.stopped_at_ms else ""
-        return f"  {self._SIGNS.get(row.status, '○')} {row.name:<18} {row.status:<12} {seconds}".rstrip()
+        from appliance.laptop.signs import Colours, ended, span
+
+        now_ms = time.time_ns() // 1_000_000 if self._is_terminal else None
+        return f"  {ended(row, Colours.for_stream(sys.stdout), f'{row.name:<18}')}{span(row, now_ms)}"
 
 
 def write_sample(folder: Path, image: str | None, seconds: int = 6) -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from appliance.store import jobs
 
-SIGNS: Mapping[str, str] = {
+_SIGNS: Mapping[str, str] = {
     "success": "✓",
     "failed": "✗",
     "timedout": "✗",
@@ -84,7 +84,7 @@ def ended(job: jobs.Job, colours: Colours, label: str = "") -> str:
     """How a job is or ended: a sign, its label if wanted, a word, and why."""
     word = _WORDS.get(job.status, job.status.replace("_", " "))
     why = f": {plain(job.message)}" if job.message and job.status != "success" else ""
-    sign = colours.of_status(job.status, SIGNS.get(job.status, "○"))
+    sign = colours.of_status(job.status, _SIGNS.get(job.status, "○"))
     return f"{sign} {f'{label}  ' if label else ''}{colours.of_status(job.status, word)}{why}"
 
 
