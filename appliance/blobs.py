@@ -14,7 +14,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
 
-from appliance.errors import DiskFull
+from appliance.errors import DiskFull, needing_room
 
 _GATHER_BYTES = 1 << 20  # small chunks are gathered: each write is a hop to a thread
 _MOST_PARTS = os.sysconf("SC_IOV_MAX")
@@ -129,27 +129,28 @@ class Blobs:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + _NEW)
         try:
-            with temporary.open("wb", buffering=0) as file:
-                gathered: list[bytes] = []
-                size = 0
-                async for chunk in chunks:
-                    gathered.append(chunk)
-                    size += len(chunk)
-                    if size >= _GATHER_BYTES:
-                        await asyncio.to_thread(self._write, file, gathered)
-                        gathered, size = [], 0
-                await asyncio.to_thread(self._write, file, gathered)
-                await asyncio.to_thread(os.fsync, file.fileno())
-                size = file.tell()
-            temporary.rename(path)
-            await asyncio.to_thread(self.settle, kind, [blob_id])
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DiskFull(f"no room for {kind} below {self.root}") from error
+            with needing_room(f"{kind} below {self.root}"):
+                size = await self._fill(temporary, chunks)
+                temporary.rename(path)
+                await asyncio.to_thread(self.settle, kind, [blob_id])
         finally:
             temporary.unlink(missing_ok=True)
         return size
+
+    async def _fill(self, path: Path, chunks: AsyncIterator[bytes]) -> int:
+        """Write a stream to the disk; its size."""
+        with path.open("wb", buffering=0) as file:
+            gathered: list[bytes] = []
+            size = 0
+            async for chunk in chunks:
+                gathered.append(chunk)
+                size += len(chunk)
+                if size >= _GATHER_BYTES:
+                    await asyncio.to_thread(self._write, file, gathered)
+                    gathered, size = [], 0
+            await asyncio.to_thread(self._write, file, gathered)
+            await asyncio.to_thread(os.fsync, file.fileno())
+            return file.tell()
 
     def store_file(self, kind: str, blob_id: str, content: IO[bytes]) -> None:
         """`store` for a thread; its name is on the disk only after `settle`. Raises OSError when there is no room."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RondoError(Exception):
     """The root. Its text is for a person: what was tried, on what, what to do."""
@@ -65,6 +69,22 @@ class VcsError(RondoError):
 
 class DiskFull(RondoError):
     """No room left where we write."""
+
+
+def lacks_room(error: OSError) -> bool:
+    """Whether it came for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def needing_room(what: str) -> Iterator[None]:
+    """Raises DiskFull, naming `what` there is no room for, where the block finds none."""
+    try:
+        yield
+    except OSError as error:
+        if not lacks_room(error):
+            raise
+        raise DiskFull(f"no room for {what}: free some") from error
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -112,9 +112,12 @@ class Place:
 
     async def push(self, *words: str, expect: int = 0) -> str:
         """`git push` to the appliance; what git said on standard error."""
-        address = (self.data / "ssh_address").read_text()
-        url = f"ssh://git@{address}/acme/app.git"
-        return await self.git("push", url, *(words or ("main",)), expect=expect)
+        return await self.git("push", self.url, *(words or ("main",)), expect=expect)
+
+    @property
+    def url(self) -> str:
+        """Of the project's repository."""
+        return f"ssh://git@{(self.data / 'ssh_address').read_text()}/acme/app.git"
 
     async def git(self, *words: str, expect: int = 0) -> str:
         options = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import json
 import os
 import struct
@@ -27,7 +26,7 @@ from typing import Any, Self
 
 import re2
 
-from appliance.errors import DiskFull
+from appliance.errors import DiskFull, lacks_room
 
 MASK = b"****"
 _LEAST_SECRET = 4  # characters; shorter ones would blacken the log (spec 1.13)
@@ -297,7 +296,7 @@ class LogWriter:
             _write_at(self._file, data, self.size)
             self._note(offset, self.size + len(data))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not lacks_room(error):
                 raise
             raise DiskFull(f"no room for logs below {self._notes_path.parent}") from error
         self.size += len(data)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from appliance.blobs import Blobs
+from appliance.errors import lacks_room
 from appliance.language import plan as plans
 from appliance.model import StepStatus
 from appliance.quantities import counted, size
@@ -43,7 +43,7 @@ async def _upload(upload: _Upload) -> Outcome:
         await node.say(f"There is nothing at {step.path}: no artifacts\n")
         return SUCCESS
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not lacks_room(error):
             raise
         is_full = True
     await _settle(node.data, upload)

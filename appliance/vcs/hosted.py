@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from appliance.crypto import write_private
-from appliance.errors import Refused, VcsError
+from appliance.errors import Refused, VcsError, lacks_room, needing_room
 from appliance.model import Project, Trigger
 from appliance.vcs import serving
 from appliance.vcs.base import CommitStatus, GitService, Ignored, PushMark, PushService, Resolved
@@ -96,9 +96,13 @@ class Hosted(Reading):
 
     @contextlib.asynccontextmanager
     async def upload(self, project: Project, protocol: str | None) -> AsyncIterator[GitService]:
-        await self.create(project)
         folder = self.folder_of(project)
-        with serving.folder_for_a_push(self._pushes) as own, (own / "errors").open("wb") as errors:
+        with (
+            needing_room(f"a fetch in {self._pushes}"),
+            serving.folder_for_a_push(self._pushes) as own,
+            (own / "errors").open("wb") as errors,
+        ):
+            await self.create(project)
             async with self._git.running(
                 folder,
                 *("upload-pack", "--strict", "--timeout=300", str(folder)),
@@ -112,13 +116,14 @@ class Hosted(Reading):
 
     @contextlib.asynccontextmanager
     async def receive_push(self, project: Project, mark: PushMark, protocol: str | None) -> AsyncIterator[PushService]:
-        await self.create(project)
         folder = self.folder_of(project)
         with (
+            needing_room(f"a push in {self._pushes}"),
             serving.folder_for_a_push(self._pushes) as own,
             (own / "errors").open("wb") as errors,
             contextlib.closing(serving.Hook(own)) as hook,
         ):
+            await self.create(project)
             async with self._git.running(
                 folder,
                 *("receive-pack", str(folder)),
@@ -196,6 +201,8 @@ def _note(folder: Path, push_id: str, name: str) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         write_private(folder / push_id, name.encode())
     except OSError as error:
+        if lacks_room(error):
+            raise
         raise VcsError(f"the push cannot be written down: {error.strerror}") from error
 
 

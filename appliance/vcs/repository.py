@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-from appliance.errors import VcsError
+from appliance.errors import VcsError, needing_room
 from appliance.model import Commit, Project
 from appliance.vcs.base import RefNotFound, Resolved
 from appliance.vcs.client import Git
@@ -137,19 +137,21 @@ class Repository:
         `git bundle` writes refs, not revisions. Making refs in the shared repository would race with fetches,
         pushes and other bundles; this touches nothing that anybody else sees.
         """
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        view = Path(tempfile.mkdtemp(prefix="view-", dir=self._scratch))
-        try:
-            (view / "objects" / "info").mkdir(parents=True)
-            (view / "refs").mkdir()
-            (view / "HEAD").write_text("ref: refs/rondo/none\n")  # so that `--all` has no HEAD
-            (view / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
-            (view / "objects" / "info" / "alternates").write_text(f"{(self.folder / 'objects').absolute()}\n")
-            lines = [f"{value} {ref}\n" for ref, value in sorted(refs.items())]
-            (view / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8")
+        with needing_room(f"a list of refs in {self._scratch}"), contextlib.ExitStack() as stack:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            view = Path(tempfile.mkdtemp(prefix="view-", dir=self._scratch))
+            stack.callback(shutil.rmtree, view, ignore_errors=True)
+            self._furnish(view, refs)
             yield view
-        finally:
-            shutil.rmtree(view, ignore_errors=True)
+
+    def _furnish(self, view: Path, refs: dict[str, str]) -> None:
+        (view / "objects" / "info").mkdir(parents=True)
+        (view / "refs").mkdir()
+        (view / "HEAD").write_text("ref: refs/rondo/none\n")  # so that `--all` has no HEAD
+        (view / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+        (view / "objects" / "info" / "alternates").write_text(f"{(self.folder / 'objects').absolute()}\n")
+        lines = [f"{value} {ref}\n" for ref, value in sorted(refs.items())]
+        (view / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8")
 
 
 class Reading(ABC):

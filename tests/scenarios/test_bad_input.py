@@ -187,6 +187,30 @@ async def test_a_full_disk_holds_jobs_up_and_loses_nothing(tmp_path: Path, small
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
+async def test_a_push_and_a_fetch_without_room_say_so_and_can_be_done_again(
+    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house(tmp_path, ON_THIS_HOST) as (place, _):
+        await goes_on(place, 1)
+        await place.commit({".circleci/config.yml": HELLO}, "without room")
+
+        async def refused(*words: str) -> str | None:
+            fill(small_disk / "ballast")  # again: what has ended meanwhile has made room
+            try:
+                return await place.git(*words, place.url, "main", expect=128)
+            except AssertionError:
+                return None
+
+        for words in (("push", "--dry-run"), ("fetch",)):
+            said = await until(lambda words=words: refused(*words))  # type: ignore[misc]
+            assert f"rondo: no room for a {words[0]} in {small_disk}/pushes: free some" in said
+        assert not [record for record in caplog.records if record.exc_info]
+        (small_disk / "ballast").unlink()
+        await place.push()
+        assert (await place.ended(2)).pipeline.trigger.commit.subject == "without room"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
 async def test_below_the_floor_no_job_starts_and_it_says_why(tmp_path: Path, small_disk: Path) -> None:
     async with house(tmp_path, {**ON_THIS_HOST, "disk.floor": 12 << 20}) as (place, _):
         await place.commit({".circleci/config.yml": HELLO})
