@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,6 +45,7 @@ _SESSIONS_PER_CONNECTION = 10  # as in OpenSSH
 _KEYS_PER_CONNECTION = 50
 _JOBS_LIKE_USERS = 5
 _STRANGERS_AT_ONCE = 100
+_COMPLAIN_S = 60.0
 _OPENING_TIMEOUT_S = 120.0
 _FAREWELL_S = 1.0  # for last words, before connections are closed
 _BLINK_S = 0.02
@@ -99,6 +102,9 @@ class Door:
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[Guest, None] = {}  # oldest first
+        self._clock = clock
+        self._turned_away = 0  # since it was said last
+        self._complained_s = -math.inf
         self._port = 0
         self.public_key = ""  # "ssh-ed25519 AAAA...", once it listens
 
@@ -159,15 +165,29 @@ class Door:
             ) from None
 
     def arrive(self, guest: Guest) -> None:
-        """A connection. When too many have not logged in yet, the one that has taken the longest has to go.
+        """A connection. When too many have not logged in yet, one has to go: of the network that has most of them the one
+        that has taken the longest.
 
-        Not the newest: then a crowd that says nothing could keep everybody out; a login takes some milliseconds.
+        Not the newest: then a crowd that says nothing could keep everybody out. And not the oldest of all: a login takes
+        some round trips, in which a crowd can come many times over.
         """
         self._guests[guest] = None
         strangers = [one for one in self._guests if not one.is_known]
         if len(strangers) > _STRANGERS_AT_ONCE:
-            log.warning("too many connections that do not log in", extra={"address": strangers[0].address})
-            strangers[0].leave_at_once()
+            crowd, _ = Counter(one.network for one in strangers).most_common(1)[0]
+            oldest = next(one for one in strangers if one.network == crowd)
+            self._complain_of(oldest)
+            self.depart(oldest)  # at once: others may arrive before its connection has gone
+            oldest.leave_at_once()
+
+    def _complain_of(self, stranger: Guest) -> None:
+        """Now and then: a crowd shall not fill the log."""
+        self._turned_away += 1
+        now_s = self._clock.monotonic_s()
+        if now_s - self._complained_s >= _COMPLAIN_S:
+            facts = {"address": stranger.address, "turned away": self._turned_away}
+            log.warning("too many connections that do not log in", extra=facts)
+            self._turned_away, self._complained_s = 0, now_s
 
     def depart(self, guest: Guest) -> None:
         self._guests.pop(guest, None)
@@ -275,11 +295,13 @@ class Guest(asyncssh.SSHServer):
         self.sessions = 0
         self.user_name = ""
         self.address = ""
+        self.network = ""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.connection = conn
         peer = conn.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
+        self.network = _network(peer[0]) if peer else ""
         self._door.arrive(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -332,6 +354,14 @@ class Guest(asyncssh.SSHServer):
     def leave_at_once(self) -> None:
         if self.connection is not None:
             self.connection.abort()
+
+
+def _network(host: str) -> str:
+    """What somebody has who has this address: it alone, or the 2^64 around it."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
 
 
 def _explain(session: Session, error: Exception) -> None:

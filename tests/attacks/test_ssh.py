@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from appliance.model import User
 from appliance.store import people
 from appliance.store.database import Tx
+from tests.contracts.tcp_proxy import proxy_to
 from tests.sshd.jobs import running_job
 from tests.sshd.pipelines import intake
-from tests.sshd.world import line_of, started, world
+from tests.sshd.world import line_of, started, until, world
 from tests.vcs.repos import WorkTree
 
 
@@ -91,6 +93,41 @@ async def test_nothing_of_the_clients_environment_arrives(tmp_path: Path) -> Non
         assert "GREETING" in said.out
         assert not [name for name in variables if f"{name}={variables[name]}" in said.out]
         assert not list(tmp_path.rglob("pwned*"))
+
+
+async def test_a_crowd_that_says_nothing_keeps_nobody_else_out(tmp_path: Path) -> None:
+    """It comes many times over while somebody else, from far away, is between two messages of a login."""
+
+    class Silent(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            crowd.append(transport)
+
+    crowd: list[asyncio.BaseTransport] = []
+    loop = asyncio.get_running_loop()
+    async with world(tmp_path) as here, proxy_to(here.port) as far:
+        ada = await here.user("ada")
+        far.freeze()
+        async with started(*here.ssh_argv(ada, "git", options=("-o", f"Port={far.port}"))) as patient:
+            await until(lambda: any(not guest.is_known for guest in here.door._guests))
+            for _ in range(5):
+                coming = [
+                    loop.create_connection(Silent, "127.0.0.1", here.port, local_addr=("127.0.0.2", 0)) for _ in range(100)
+                ]
+                await asyncio.gather(*coming)
+                await until(lambda: len(here.door._guests) <= 101)
+            far.thaw()
+            assert "Hello ada" in await line_of(patient.stderr)
+        for transport in crowd:
+            transport.abort()  # type: ignore[attr-defined]
+
+
+async def test_a_frame_that_is_no_frame_is_not_waited_for(tmp_path: Path) -> None:
+    """Of two gigabytes, before anybody has logged in."""
+    async with world(tmp_path) as here, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(b"SSH-2.0-x\r\n" + (0x7FFFFFFF).to_bytes(4, "big") + bytes(1 << 16))
+        assert b"SSH-2.0-Rondo" in await reader.read()
+        writer.close()
 
 
 async def test_another_projects_repository_and_job_look_like_none(tmp_path: Path) -> None:
