@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from appliance.bell import Bell
-from appliance.clock import Clock
+from appliance.clock import Clock, Unhurried
 from appliance.engine import cancels
 from appliance.errors import DiskFull
 from appliance.store.database import Database
@@ -20,7 +20,7 @@ class Expiry:
     def __init__(self, *, db: Database, bell: Bell, clock: Clock, patience: cancels.Patience) -> None:
         self._db = db
         self._bell = bell
-        self._clock = clock
+        self._clock = Unhurried(clock)
         self._patience = patience
 
     async def run(self) -> None:

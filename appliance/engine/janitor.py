@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from appliance.blobs import Blobs, free_bytes
-from appliance.clock import Clock
+from appliance.clock import Clock, Unhurried
 from appliance.engine.recovery import remove_unowned
 from appliance.engine.retention import Retention
 from appliance.errors import DiskFull, SandboxError
@@ -44,6 +44,7 @@ class Janitor:
     ) -> None:
         self._db = db
         self._clock = clock
+        self._unhurried = Unhurried(clock)
         self._blobs = blobs
         self._executors = executors
         self._cache_quota = cache_quota
@@ -65,8 +66,10 @@ class Janitor:
                 log.error("a full disk holds up the janitor", extra={"error": str(error)})
 
     async def sweep_once(self) -> None:
-        now_ms = self._clock.now_ms()
-        await self._db.write(lambda tx: people.drop_expired(tx, now_ms))
+        await self._db.write(lambda tx: people.drop_expired(tx, self._clock.now_ms()))
+        had_doubts, now_ms = self._unhurried.doubts, self._unhurried.now_ms()
+        if self._unhurried.doubts and not had_doubts:
+            log.warning("the clock has jumped ahead: for a day nothing is taken to be older by that")
         await self._sweep_caches(now_ms)
         await self._forget(Blobs.LAYERS, lambda tx: workspaces.forget_older(tx, now_ms - workspaces.LAST_MS, _AT_ONCE))
         await self._forget(Blobs.ARTIFACTS, lambda tx: artifacts.forget_older(tx, now_ms - _ARTIFACTS_LAST_MS, _AT_ONCE))

@@ -17,6 +17,7 @@ from appliance.store.database import Database
 
 log = logging.getLogger(__name__)
 
+_REST_MS = 86_400_000  # for who reran what is old: they want to see how it ended; and its runner may still write
 _PIPELINES = 8  # in one transaction: others wait for the writer meanwhile
 _JOBS = 500
 _ROUNDS = 50  # of one sweep; the next goes on
@@ -57,9 +58,11 @@ class Retention:
     async def _remove_pipelines(self, now_ms: int) -> None:
         if not self._terms.pipelines_ms:
             return
-        before_ms, count = now_ms - self._terms.pipelines_ms, 0
+        before_ms, ended_before_ms, count = now_ms - self._terms.pipelines_ms, now_ms - _REST_MS, 0
         for _ in range(_ROUNDS):
-            gone = await self._db.write(lambda tx: retention.remove_old_pipelines(tx, before_ms, _PIPELINES))
+            gone = await self._db.write(
+                lambda tx: retention.remove_old_pipelines(tx, before_ms, ended_before_ms, _PIPELINES)
+            )
             for kind, ids in ((Blobs.ARTIFACTS, gone.artifacts), (Blobs.LAYERS, gone.layers)):
                 for blob_id in ids:
                     self._blobs.drop(kind, blob_id)

@@ -31,4 +31,4 @@ def remove_older(tx: Tx, kept: int) -> retention.Gone:
     ).fetchone()
     if row is None:
         return retention.Gone([], [], [])
-    return retention.remove_old_pipelines(tx, row["created_at_ms"] + 1, _MOST)
+    return retention.remove_old_pipelines(tx, row["created_at_ms"] + 1, 1 << 60, _MOST)

@@ -8,8 +8,9 @@ from appliance.model import JobId, PipelineId
 from appliance.store.database import Tx
 
 OLD_PIPELINES = (
-    "SELECT id FROM pipelines WHERE created_at_ms < :before AND NOT EXISTS"
-    " (SELECT 1 FROM workflows WHERE workflows.pipeline_id = pipelines.id AND workflows.stopped_at_ms IS NULL)"
+    "SELECT id FROM pipelines WHERE created_at_ms < :before AND state != 'pending' AND NOT EXISTS"
+    " (SELECT 1 FROM workflows WHERE workflows.pipeline_id = pipelines.id"
+    "  AND (stopped_at_ms IS NULL OR stopped_at_ms >= :ended_before))"
     " ORDER BY created_at_ms LIMIT :limit"
 )
 UNMEASURED = (
@@ -30,9 +31,9 @@ class Gone:
     layers: list[str]
 
 
-def remove_old_pipelines(tx: Tx, before_ms: int, limit: int) -> Gone:
-    """Remove pipelines that began before a time and of which nothing goes on, with all that hangs on them."""
-    rows = tx.execute(OLD_PIPELINES, {"before": before_ms, "limit": limit}).fetchall()
+def remove_old_pipelines(tx: Tx, before_ms: int, ended_before_ms: int, limit: int) -> Gone:
+    """Remove pipelines that began before a time and ended, reruns too, before another, with all that hangs on them."""
+    rows = tx.execute(OLD_PIPELINES, {"before": before_ms, "ended_before": ended_before_ms, "limit": limit}).fetchall()
     gone = Gone([], [], [])
     for row in rows:
         _remove(tx, PipelineId(row["id"]), gone)

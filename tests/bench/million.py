@@ -297,7 +297,7 @@ QUESTIONS: Mapping[str, Question] = {
     "janitor: artifacts of a part": lambda tx, one: artifacts.ids(tx, "7f"),
     "janitor: layers of a part": lambda tx, one: workspaces.ids(tx, "7f"),
     "janitor: caches of a part": lambda tx, one: caches.ids(tx, "7f"),
-    "retention: pipelines that are old": lambda tx, one: retention.remove_old_pipelines(tx, _PAST_MS, 8),
+    "retention: pipelines that are old": lambda tx, one: retention.remove_old_pipelines(tx, _PAST_MS, _PAST_MS, 8),
     "retention: letters that are old": lambda tx, one: retention.forget_letters(tx, _PAST_MS, 500),
     "retention: logs to measure": lambda tx, one: retention.unmeasured(tx, 500),
     "retention: the oldest logs": lambda tx, one: retention.oldest_logs(tx, NOW_MS, 50),

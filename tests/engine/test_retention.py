@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from appliance.engine import moves, reruns
 from appliance.engine.retention import Retention, Terms
 from appliance.errors import NotFound
-from appliance.model import JobId, Project
+from appliance.model import JobId, NodeStatus, Project
 from appliance.store import jobs, pipelines, retention, room, workspaces
 from appliance.store.database import Tx
 from tests.web.world import World, job, serving_world, workflow
@@ -46,6 +48,7 @@ async def age(world: World, days: float) -> None:
     def move(tx: Tx) -> None:
         tx.execute("UPDATE jobs SET stopped_at_ms = stopped_at_ms - :ms", {"ms": int(days * DAY_MS)})
         tx.execute("UPDATE pipelines SET created_at_ms = created_at_ms - :ms", {"ms": int(days * DAY_MS)})
+        tx.execute("UPDATE workflows SET stopped_at_ms = stopped_at_ms - :ms", {"ms": int(days * DAY_MS)})
 
     await world.db.write(move)
 
@@ -69,6 +72,36 @@ async def test_old_pipelines_go_with_everything_and_open_ones_stay(world: World)
         await world.db.read(lambda tx: tx.execute("SELECT count(*) FROM steps WHERE job_id = ?", (old.id,)).fetchone()[0])
         == 0
     )
+
+
+async def test_what_is_rerun_stays_while_it_runs_and_for_a_day(world: World) -> None:
+    """The janitor looks between any two moves of it: of who asks for the rerun, and of the workflow that is run again."""
+    project, boss = await world.project("acme/app"), await world.user("boss")
+    plan = replace(workflow("ci", job("test", "make"), job("ship", requires=["test"])), max_auto_reruns=1)
+    pipeline = await world.pipeline(project, plan)
+    kept = keeper(world, pipelines_days=90, logs_days=365)
+    first = await world.run(pipeline, "test", NodeStatus.FAILED)
+    world.blobs.log(first.id, 0, 1).write_bytes(b"why it failed")
+    layer = await persisted(world, first, 1)
+    again = (await world.db.read(lambda tx: pipelines.workflows_of(tx, pipeline)))[-1]
+    assert again.rerun == "automatic"
+    await age(world, 89.9)
+    await kept.sweep(world.clock.now_ms())
+    await world.db.write(lambda tx: moves.cancel_workflow(tx, again.id, "boss", world.clock.now_ms()))
+    byhand = await world.db.write(
+        lambda tx: reruns.rerun(tx, first.workflow_id, reruns.Wish(from_failed=True), boss, world.clock.now_ms())
+    )
+    await age(world, 1)
+    await kept.sweep(world.clock.now_ms())
+    assert has_log(world, first)
+    assert await world.db.write(lambda tx: workspaces.forget_older(tx, world.clock.now_ms(), 9)) == []
+    await world.db.write(lambda tx: moves.cancel_workflow(tx, byhand.workflow_id, "boss", world.clock.now_ms()))
+    await kept.sweep(world.clock.now_ms())
+    assert (await world.db.read(lambda tx: pipelines.pipeline(tx, pipeline))).id == pipeline
+    assert await world.db.write(lambda tx: workspaces.forget_older(tx, world.clock.now_ms(), 9)) == [layer]
+    await kept.sweep(world.clock.now_ms() + 2 * DAY_MS)
+    with pytest.raises(NotFound):
+        await world.db.read(lambda tx: pipelines.pipeline(tx, pipeline))
 
 
 async def test_old_logs_go_and_the_job_says_so(world: World) -> None:
@@ -121,25 +154,32 @@ async def test_a_removal_that_was_cut_short_is_finished(world: World) -> None:
     assert world.blobs.log_size(nobody, 0, 1) == 0 and has_log(world, row)
 
 
+async def persisted(world: World, row: jobs.Job, number: int) -> str:
+    """A layer in the workspace of a job's workflow, from long ago; its id."""
+    found = await world.db.read(lambda tx: pipelines.workflow(tx, row.workflow_id))
+    layer = workspaces.Layer(
+        id=f"{number:032x}",
+        workspace_id=found.workspace_id,
+        job_id=row.id,
+        index=0,
+        step="1",
+        names=frozenset(),
+        size_bytes=1,
+        created_at_ms=1,
+    )
+    await world.db.write(lambda tx: workspaces.add(tx, layer))
+    return layer.id
+
+
 async def test_the_layers_of_a_workflow_that_goes_on_stay(world: World) -> None:
     project = await world.project("acme/app")
+    made = []
     for number, is_over in enumerate((False, True)):
         pipeline = await world.pipeline(project, workflow("ci", job("test", "make")))
         row = await (world.run(pipeline, "test") if is_over else world.job_of(pipeline, "test"))
-        found = await world.db.read(lambda tx: pipelines.workflow(tx, row.workflow_id))  # noqa: B023
-        layer = workspaces.Layer(
-            id=f"{number:032x}",
-            workspace_id=found.workspace_id,
-            job_id=row.id,
-            index=0,
-            step="1",
-            names=frozenset(),
-            size_bytes=1,
-            created_at_ms=1,
-        )
-        await world.db.write(lambda tx: workspaces.add(tx, layer))  # noqa: B023
+        made.append(await persisted(world, row, number))
     gone = await world.db.write(lambda tx: workspaces.forget_older(tx, 2, 9))
-    assert gone == [f"{1:032x}"]
+    assert gone == [made[1]]
 
 
 async def test_letters_and_events_that_started_nothing_go(world: World) -> None:
@@ -164,6 +204,6 @@ async def test_letters_and_events_that_started_nothing_go(world: World) -> None:
     ],
 )
 async def test_the_queries_use_their_index(world: World, sql: str, index: str) -> None:
-    values = {"before": 1, "limit": 1}
+    values = {"before": 1, "ended_before": 1, "limit": 1}
     rows = await world.db.read(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
     assert index in " ".join(row["detail"] for row in rows)
