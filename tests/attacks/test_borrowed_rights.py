@@ -12,7 +12,8 @@ from appliance.language import plan as plans
 from appliance.model import JobStatus, NodeStatus, PipelineId, Project, ProjectFlags, User, UserId
 from appliance.store import contexts, continuations, jobs, people, pipelines, projects, restrictions, visits
 from appliance.store.database import Tx
-from tests.engine.test_moves import NOW, finish, job, project, push, start, statuses, tx
+from tests.engine.shop import NOW, draft
+from tests.engine.test_moves import finish, job, project, push, start, statuses, tx
 
 __all__ = ["project", "tx"]
 
@@ -22,19 +23,6 @@ P1 = PipelineId("p1")
 
 def person(tx: Tx, name: str) -> User:
     return people.add(tx, name=name, is_admin=False, sees_all_projects=True, now_ms=NOW)
-
-
-def draft(*of: plans.Job, number: int = 1, is_setup: bool = False) -> moves.Draft:
-    return moves.Draft(
-        pipeline_id=PipelineId(f"p{number}"),
-        number=number,
-        source="",
-        compiled="",
-        values={},
-        problems=[],
-        plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=of),), is_setup=is_setup),
-        key=KEY,
-    )
 
 
 def begin(tx: Tx, project: Project, made: moves.Draft, actor: UserId | None = None, *, branch: str, is_fork: bool) -> None:
@@ -52,7 +40,7 @@ def setup_for_ann(tx: Tx, project: Project) -> tuple[User, User, jobs.Job]:
     """A pipeline of ann's in its setup phase, a context for her alone, and bea."""
     ann, bea = person(tx, "ann"), person(tx, "bea")
     restrictions.add(tx, contexts.add(tx, "deploy", NOW).id, restrictions.Type.GROUP, ann.id, NOW)
-    begin(tx, project, draft(job("generate"), is_setup=True), ann.id, branch="main", is_fork=False)
+    begin(tx, project, draft(job("generate"), is_setup=True, key=KEY), ann.id, branch="main", is_fork=False)
     return ann, bea, jobs.of_pipeline(tx, P1)[0]
 
 

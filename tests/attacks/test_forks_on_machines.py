@@ -13,7 +13,7 @@ from appliance.language import plan as plans
 from appliance.model import JobStatus
 from appliance.store import machines
 from appliance.store.database import open_database
-from tests.engine.test_loops import PLACES
+from tests.engine.shop import PLACES
 from tests.engine.test_pool import Fleet
 
 

@@ -16,11 +16,11 @@ from appliance.errors import BadRequest, SandboxError
 from appliance.executors.base import Container, Sandbox, SandboxSpec
 from appliance.executors.fake import FakeExecutor
 from appliance.store.database import Database, open_database
-from tests.engine.test_loops import one_job, workshop
+from tests.engine.shop import one_job, workshop
 
 
 async def answerer(db: Database, tmp_path: Path) -> _Answerer:
-    shop, job = workshop(db, tmp_path), await one_job(db)
+    shop, job = workshop(db, tmp_path, {}), await one_job(db)
     facts = await db.read(lambda tx: facts_of(tx, shop.box, job.id, 0))
     return _Answerer(shop, facts, Record(shop, facts), await fake_sandbox())
 
@@ -57,7 +57,7 @@ async def test_rights_that_are_taken_away_while_the_job_runs_are_gone(tmp_path: 
 
 async def test_a_rerun_with_ssh_is_told_by_its_token(tmp_path: Path) -> None:
     async with open_database(tmp_path / "rondo.db") as db:
-        shop, job = workshop(db, tmp_path), await one_job(db)
+        shop, job = workshop(db, tmp_path, {}), await one_job(db)
         facts = await db.read(lambda tx: facts_of(tx, shop.box, job.id, 0))
         identity = await db.read(lambda tx: identity_of(tx, facts))
         for ssh_for, said in ((None, False), ("ada", True)):
@@ -67,7 +67,7 @@ async def test_a_rerun_with_ssh_is_told_by_its_token(tmp_path: Path) -> None:
 
 async def test_only_the_jobs_of_a_setup_workflow_may_ask_to_continue_and_not_for_ever(tmp_path: Path) -> None:
     async with open_database(tmp_path / "rondo.db") as db:
-        shop, job = workshop(db, tmp_path), await one_job(db)
+        shop, job = workshop(db, tmp_path, {}), await one_job(db)
         heard: list[tuple[bytes, str]] = []
 
         async def carry_on(body: bytes, name: str) -> tuple[int, bytes]:

@@ -26,7 +26,8 @@ from appliance.model import (
 )
 from appliance.store import jobs, pipelines, projects, queue, redundancy
 from appliance.store.database import Tx, open_database
-from tests.engine.test_moves import BOSS, NOW, create, finish, job, project, push, start, statuses, tx, workflow
+from tests.engine.shop import NOW, draft
+from tests.engine.test_moves import BOSS, create, finish, job, project, push, start, statuses, tx, workflow
 
 __all__ = ["project", "tx"]
 
@@ -82,16 +83,7 @@ def on_branch(
     trigger = replace(push(project, f"{number:040x}", f"d{number}"), branch=branch, kind=kind)
     accepted = moves.accept(tx, trigger, NOW, False)
     assert accepted is not None
-    draft = moves.Draft(
-        pipeline_id=PipelineId(f"p{number}"),
-        number=number,
-        source="",
-        compiled="",
-        values={},
-        problems=[],
-        plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=(job("a"),)),)),
-    )
-    moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW)
+    moves.create_pipeline(tx, accepted.trigger_id, trigger, draft(job("a"), number=number), NOW)
     return trigger
 
 

@@ -13,78 +13,30 @@ from appliance.blobs import Blobs
 from appliance.clock import FakeClock
 from appliance.crypto import SecretBox
 from appliance.engine import moves, placement
-from appliance.engine.classes import Classes
-from appliance.engine.commands import LiveNodes
 from appliance.engine.courier import Courier
 from appliance.engine.drafting import Drafter
-from appliance.engine.fit import Bounds, Machine
 from appliance.engine.intake import Intake
 from appliance.engine.janitor import Janitor
 from appliance.engine.runner import run_node
-from appliance.engine.scheduler import HERE, Scheduler
-from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import SandboxError, VcsError
 from appliance.executors.fake import FakeExecutor, FakeNode
 from appliance.language import plan as plans
-from appliance.model import Commit, JobStatus, PipelineId, Project, Trigger, TriggerKind, Vcs
+from appliance.model import Commit, JobStatus, Project, Trigger, TriggerKind, Vcs
 from appliance.orbs import Mirror
-from appliance.settings import RESOURCE_CLASSES
 from appliance.store import jobs, outbox, pipelines, projects
 from appliance.store.database import Database, Tx, open_database
 from appliance.vcs.base import CommitStatus
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import Mirrors
 from appliance.vcs.plain import PlainGit
+from tests.engine.shop import NOW, PLACES, at_work, claim, one_job, scheduler, workshop
 from tests.whole import until
-
-NOW = 1_000
-PLACES = placement.Places(
-    has_docker=True,
-    has_local=False,
-    local_takes_all=False,
-    machine_image="",
-    default_class="medium",
-    classes=Classes(RESOURCE_CLASSES),
-)
 
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     async with open_database(tmp_path / "rondo.db") as database:
         yield database
-
-
-async def one_job(db: Database, steps: int = 1) -> jobs.Job:
-    """A project with a secret and a pipeline of one job that waits."""
-
-    def make(tx: Tx) -> jobs.Job:
-        project = projects.add(
-            tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=NOW
-        )
-        projects.set_secret(tx, SecretBox(b"k" * 32), project.id, "TOKEN", "hidden", NOW)
-        trigger = Trigger(
-            project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key="x", branch="main", revision="1" * 40
-        )
-        accepted = moves.accept(tx, trigger, NOW, True)
-        assert accepted is not None
-        job = plans.Job(
-            name="build",
-            executor=plans.Docker(images=(plans.DockerImage(image="x"),)),
-            steps=(plans.Run(command="true", name="true"),) * steps,
-        )
-        draft = moves.Draft(
-            pipeline_id=PipelineId("p"),
-            number=1,
-            source="",
-            compiled="",
-            values={},
-            problems=[],
-            plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=(job,)),)),
-        )
-        assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is not None
-        return jobs.of_pipeline(tx, PipelineId("p"))[0]
-
-    return await db.write(make)
 
 
 class MoodyForge(PlainGit):
@@ -161,42 +113,16 @@ async def _plan(db: Database) -> plans.Job:
     return await db.read(lambda tx: jobs.plan_of(tx, job.id))
 
 
-def workshop(db: Database, tmp_path: Path, *, key: bytes = b"k" * 32) -> Workshop:
-    return Workshop(
-        db=db,
-        bell=Bell(),
-        clock=FakeClock(NOW),
-        blobs=Blobs(tmp_path / "blobs"),
-        box=SecretBox(key),
-        live=LiveNodes(),
-        executors={"fake": FakeExecutor()},
-        providers={},
-        places=PLACES,
-        limits=Limits(longest_s=60, grace_s=1, log_bytes=1 << 20),
-        everywhere={},
-        web_url="http://x",
-        ssh_command=lambda number, index: "",
-        git_url=lambda project: "",
-        carry_on=None,
-        known_hosts=lambda: "",
-    )
-
-
 async def claimed(db: Database, executor: str) -> jobs.Job:
     job = await one_job(db)
 
-    def claim(tx: Tx) -> moves.Changed | None:
-        plan = jobs.plan_of(tx, job.id)
-        wanted = moves.Claim(job_id=job.id, index=0, plan=plan, executor=executor, cpus=1, memory_bytes=1)
-        return moves.start_node(tx, wanted, NOW)
-
-    assert await db.write(claim) is not None
+    assert await db.write(lambda tx: claim(tx, job, executor)) is not None
     return job
 
 
 async def test_a_node_of_an_executor_that_was_switched_off_ends(tmp_path: Path, db: Database) -> None:
     job = await claimed(db, "gone")
-    await run_node(workshop(db, tmp_path), job.id, 0)
+    await run_node(workshop(db, tmp_path, {}), job.id, 0)
     ended = await db.read(lambda tx: jobs.by_id(tx, job.id))
     assert ended.status is JobStatus.INFRASTRUCTURE_FAIL
     assert "the gone executor" in ended.message
@@ -204,13 +130,15 @@ async def test_a_node_of_an_executor_that_was_switched_off_ends(tmp_path: Path, 
 
 async def test_secrets_that_cannot_be_read_end_the_node_and_not_the_appliance(tmp_path: Path, db: Database) -> None:
     job = await claimed(db, "fake")
-    await run_node(workshop(db, tmp_path, key=b"z" * 32), job.id, 0)
+    await run_node(workshop(db, tmp_path, {"fake": FakeExecutor()}, box=SecretBox(b"z" * 32)), job.id, 0)
     ended = await db.read(lambda tx: jobs.by_id(tx, job.id))
     assert ended.status is JobStatus.INFRASTRUCTURE_FAIL
     assert "secret key is not the one" in ended.message
 
 
-async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_holds_the_scheduler_up_and_no_more(
+    tmp_path: Path, db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     job = await one_job(db, steps=2_000)
     started = asyncio.Event()
 
@@ -218,33 +146,19 @@ async def test_a_full_disk_holds_the_scheduler_up_and_no_more(db: Database, capl
         started.set()
         await asyncio.Event().wait()
 
-    bell = Bell()
-    scheduler = Scheduler(
-        db=db,
-        bell=bell,
-        clock=FakeClock(NOW),
-        executors={"docker": FakeExecutor()},
-        places=PLACES,
-        machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-        bounds=Bounds(),
-        run_node=run,
-        check_disk=lambda: None,
-    )
-    await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1").fetchall())  # as many as there are
-    task = asyncio.get_running_loop().create_task(scheduler.run([]))
-
     async def is_held_up() -> bool | None:
         return "holds up the scheduler" in caplog.text or None
 
-    await until(is_held_up, 10)
-    assert not task.done()
-    await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1000000").fetchall())
-    bell.ring("work")
-    async with asyncio.timeout(10):
-        await started.wait()
-    assert (await db.read(lambda tx: jobs.by_id(tx, job.id))).status is JobStatus.RUNNING
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    shop = workshop(db, tmp_path, {"docker": FakeExecutor()})
+    await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1").fetchall())  # as many as there are
+    async with at_work(scheduler(shop, run_node=run).run([])) as task:
+        await until(is_held_up, 10)
+        assert not task.done()
+        await db.write(lambda tx: tx.execute("PRAGMA max_page_count = 1000000").fetchall())
+        shop.bell.ring("work")
+        async with asyncio.timeout(10):
+            await started.wait()
+        assert (await db.read(lambda tx: jobs.by_id(tx, job.id))).status is JobStatus.RUNNING
 
 
 class SlowForge(MoodyForge):
@@ -285,15 +199,13 @@ async def test_a_repository_that_is_slow_to_fetch_holds_up_no_other_project(tmp_
         largest_config=1 << 20,
         patience_s=1,
     )
-    task = asyncio.get_running_loop().create_task(intake.run())
 
     def made(tx: Tx) -> list[int] | None:
         ids = [pipelines.pipeline_of_trigger(tx, one) for one in quick]
         return None if None in ids else [pipelines.pipeline(tx, one).number for one in ids if one is not None]
 
-    assert await until(lambda: db.read(made), 10) == [1, 2, 3], "those of one project in their order"
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with at_work(intake.run()):
+        assert await until(lambda: db.read(made), 10) == [1, 2, 3], "those of one project in their order"
 
 
 class HangingExecutor(FakeExecutor):
@@ -303,24 +215,11 @@ class HangingExecutor(FakeExecutor):
 
 
 @pytest.mark.slow
-async def test_an_engine_that_hangs_is_told_of_and_asked_again(db: Database) -> None:
+async def test_an_engine_that_hangs_is_told_of_and_asked_again(tmp_path: Path, db: Database) -> None:
     job = await one_job(db)
-    scheduler = Scheduler(
-        db=db,
-        bell=Bell(),
-        clock=FakeClock(NOW),
-        executors={"docker": HangingExecutor()},
-        places=PLACES,
-        machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-        bounds=Bounds(),
-        run_node=lambda job_id, index: asyncio.sleep(0),
-        check_disk=lambda: None,
-    )
-    task = asyncio.get_running_loop().create_task(scheduler.run([]))
 
     async def is_told() -> bool | None:
         return "has not answered" in (await db.read(lambda tx: jobs.by_id(tx, job.id))).message or None
 
-    await until(is_told, 20)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with at_work(scheduler(workshop(db, tmp_path, {"docker": HangingExecutor()})).run([])):
+        await until(is_told, 20)

@@ -5,36 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from appliance.bell import Bell
-from appliance.blobs import Blobs
-from appliance.clock import FakeClock
 from appliance.crypto import SecretBox
 from appliance.engine import moves, rules
-from appliance.engine.commands import LiveNodes
-from appliance.engine.fit import Bounds, Machine
 from appliance.engine.runner import run_node
-from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.spots import Spot
-from appliance.engine.workshop import Limits, Workshop
+from appliance.engine.workshop import Workshop
 from appliance.errors import ImageError, RondoError, SandboxError, SandboxLost, Unavailable
 from appliance.executors.base import Progress, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeSandbox
 from appliance.language import plan as plans
-from appliance.model import JobStatus, NodeStatus, PipelineId, Trigger, TriggerKind, Vcs
-from appliance.store import artifacts, coverage, jobs, machines, outbox, projects, queue, results, usage, workspaces
+from appliance.model import JobStatus, NodeStatus
+from appliance.store import artifacts, coverage, jobs, machines, outbox, queue, results, usage, workspaces
 from appliance.store.database import Database, Tx, open_database
-from appliance.vcs.client import Git
-from appliance.vcs.mirror import Mirrors
-from appliance.vcs.plain import PlainGit
-from tests.engine.test_loops import PLACES
+from tests.engine.shop import NOW, at_work, claim, pipeline, scheduler, workshop
 from tests.whole import until
 
-NOW = 1_000
 M1, M2 = "machine:m1", "machine:m2"
 AWAY = "it does not answer"
 
@@ -50,32 +40,10 @@ class World:
 
     @property
     def shop(self) -> Workshop:
-        return Workshop(
-            db=self.db,
-            bell=Bell(),
-            clock=FakeClock(NOW),
-            blobs=Blobs(self.folder / "blobs"),
-            box=SecretBox(b"k" * 32),
-            live=LiveNodes(),
-            executors=self.executors,
-            providers={Vcs.GITHUB: PlainGit(Mirrors(Git(), self.folder))},
-            places=PLACES,
-            limits=Limits(longest_s=60, grace_s=1, log_bytes=1 << 20),
-            everywhere={},
-            web_url="http://x",
-            ssh_command=lambda number, index: "",
-            git_url=lambda project: "",
-            carry_on=None,
-            known_hosts=lambda: "",
-        )
+        return workshop(self.db, self.folder, self.executors)
 
     async def claim(self, executor: str, index: int = 0) -> moves.Changed | None:
-        def claim(tx: Tx) -> moves.Changed | None:
-            plan = jobs.plan_of(tx, self.job.id)
-            wanted = moves.Claim(job_id=self.job.id, index=index, plan=plan, executor=executor, cpus=1, memory_bytes=1)
-            return moves.start_node(tx, wanted, NOW)
-
-        return await self.db.write(claim)
+        return await self.db.write(lambda tx: claim(tx, self.job, executor, index))
 
     async def node(self, index: int = 0) -> jobs.Node:
         return await self.db.read(lambda tx: jobs.node(tx, self.job.id, index))
@@ -112,29 +80,13 @@ class World:
 
 
 def make(tx: Tx, script: str, parallelism: int, executor: plans.Executor) -> jobs.Job:
-    project = projects.add(
-        tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=NOW
-    )
-    trigger = Trigger(project_id=project.id, kind=TriggerKind.WEBHOOK, semantic_key="x", branch="main", revision="1" * 40)
-    accepted = moves.accept(tx, trigger, NOW, True)
-    assert accepted is not None
     job = plans.Job(
         name="build",
         executor=executor,
         steps=(plans.Run(command="echo first", name="first"), plans.Run(command=script, name="second")),
         parallelism=parallelism,
     )
-    draft = moves.Draft(
-        pipeline_id=PipelineId("p"),
-        number=1,
-        source="",
-        compiled="",
-        values={},
-        problems=[],
-        plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=(job,)),)),
-    )
-    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is not None
-    return jobs.of_pipeline(tx, PipelineId("p"))[0]
+    return pipeline(tx, job)[0]
 
 
 @asynccontextmanager
@@ -229,35 +181,21 @@ async def test_the_scheduler_takes_another_machine_or_waits_for_the_same_one_to_
         here.executors[M1] = lost
         await here.db.write(add_machines)
         spots = [Spot(name="m1", os="linux", arch="amd64")]
-        scheduler = Scheduler(
-            db=here.db,
-            bell=shop.bell,
-            clock=FakeClock(NOW),
-            executors=here.executors,
-            places=replace(PLACES, machine_image=""),
-            machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-            pool=lambda: tuple(spots),
-            bounds=Bounds(),
-            run_node=lambda job_id, index: run_node(shop, job_id, index),
-            check_disk=lambda: None,
-        )
-        task = asyncio.create_task(scheduler.run([]))
         waits = f"waits: {AWAY}; no other machine could run it"
 
         async def is_told() -> bool | None:
             return (await here.node()).message == waits or None
 
-        await until(is_told, 10)
-        if comes == "m1":
-            lost.trouble = None
-        else:
-            spots.append(Spot(name="m2", os="linux", arch="amd64"))
-        shop.bell.ring("work")
-        assert await until(here.end, 10) is JobStatus.SUCCESS
-        node = await here.node()
-        assert (node.executor, node.attempt, node.message) == (f"machine:{comes}", 2, "")
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with at_work(scheduler(shop, pool=lambda: tuple(spots)).run([])):
+            await until(is_told, 10)
+            if comes == "m1":
+                lost.trouble = None
+            else:
+                spots.append(Spot(name="m2", os="linux", arch="amd64"))
+            shop.bell.ring("work")
+            assert await until(here.end, 10) is JobStatus.SUCCESS
+            node = await here.node()
+            assert (node.executor, node.attempt, node.message) == (f"machine:{comes}", 2, "")
 
 
 def add_machines(tx: Tx) -> None:
@@ -428,27 +366,13 @@ async def test_a_lost_node_says_why_it_waits_and_its_engine_is_asked_anew(tmp_pa
     async with world(tmp_path, "echo done") as here:
         here.executors["docker"] = Shaky()
         shop = here.shop
-        scheduler = Scheduler(
-            db=here.db,
-            bell=shop.bell,
-            clock=FakeClock(NOW),
-            executors=here.executors,
-            places=PLACES,
-            machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-            bounds=Bounds(),
-            run_node=lambda job_id, index: run_node(shop, job_id, index),
-            check_disk=lambda: None,
-        )
-        task = asyncio.create_task(scheduler.run([]))
 
         async def is_told() -> bool | None:
             return (await here.node()).message == f"waits: {AWAY}" or None
 
-        await until(is_told, 10)
-        here.executors["docker"].trouble = None
-        shop.bell.ring("work")
-
-        assert await until(here.end, 10) is JobStatus.SUCCESS
-        assert (await here.node()).message == ""
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with at_work(scheduler(shop).run([])):
+            await until(is_told, 10)
+            here.executors["docker"].trouble = None
+            shop.bell.ring("work")
+            assert await until(here.end, 10) is JobStatus.SUCCESS
+            assert (await here.node()).message == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -11,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from appliance.clock import FakeClock
-from appliance.engine.fit import Bounds, Machine
-from appliance.engine.runner import run_node
-from appliance.engine.scheduler import HERE, Scheduler
 from appliance.engine.spots import Spot
 from appliance.executors.machine import MachineExecutor, MachineOptions
 from appliance.executors.machine_link import over_ssh
@@ -22,8 +17,8 @@ from appliance.language import plan as plans
 from appliance.model import JobStatus
 from appliance.store import jobs
 from tests import openssh
-from tests.engine.test_loops import PLACES
-from tests.engine.test_losses import M1, M2, NOW, add_machines, world
+from tests.engine.shop import at_work, scheduler
+from tests.engine.test_losses import M1, M2, add_machines, world
 from tests.whole import until
 
 PATIENCE_S = 2.0
@@ -62,42 +57,27 @@ async def test_a_job_ends_well_on_the_second_machine_when_the_first_falls_silent
         await here.db.write(add_machines)
         shop = replace(here.shop, executors=executors)
         spots = [Spot(name="m1", os="linux", arch="amd64")]
-        scheduler = Scheduler(
-            db=here.db,
-            bell=shop.bell,
-            clock=FakeClock(NOW),
-            executors=executors,
-            places=replace(PLACES, machine_image=""),
-            machine=Machine(name=HERE, cpus=8, memory_bytes=8 << 30, nodes=1),
-            pool=lambda: tuple(spots),
-            bounds=Bounds(),
-            run_node=lambda job_id, index: run_node(shop, job_id, index),
-            check_disk=lambda: None,
-        )
-        task = asyncio.create_task(scheduler.run([]))
 
         async def is_under_way() -> bool | None:
             return b"before" in shop.blobs.read_log(here.job.id, 0, 2, 0, 999) or None
 
-        await until(is_under_way, 20)
-        with first.server.silent():
-            spots.append(Spot(name="m2", os="linux", arch="amd64"))
-            go.touch()
-            async with asyncio.timeout(45):
-                assert await until(here.end, 60) is JobStatus.SUCCESS
-        node = await here.node()
-        assert (node.executor, node.attempt, node.lost_on) == (M2, 2, M1)
-        assert node.lost_why.startswith("machine m1 has not answered for ")
-        steps = {position: (status, log) for position, status, log in await here.steps()}
-        assert steps[2][0] == "infrastructure_fail" and steps[2][1].endswith(f"{node.lost_why}\n")
-        assert steps[2][1].startswith("before\n") and "after" not in steps[2][1]
-        assert f"Started again on m2: {node.lost_why}\n" in steps[jobs.LATER][1]
-        assert steps[jobs.LATER + 2] == ("success", "before\nafter\n")
-
         async def is_clean() -> bool | None:
             return await executors[M2].list() == [] or None
 
-        await until(is_clean, 20)
-        assert await executors[M1].list() == ["1.0"], "what is left there is nobody's: it is swept when it is back"
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with at_work(scheduler(shop, pool=lambda: tuple(spots)).run([])):
+            await until(is_under_way, 20)
+            with first.server.silent():
+                spots.append(Spot(name="m2", os="linux", arch="amd64"))
+                go.touch()
+                assert await until(here.end, 45) is JobStatus.SUCCESS
+            node = await here.node()
+            assert (node.executor, node.attempt, node.lost_on) == (M2, 2, M1)
+            assert node.lost_why.startswith("machine m1 has not answered for ")
+            steps = {position: (status, log) for position, status, log in await here.steps()}
+            assert steps[2][0] == "infrastructure_fail" and steps[2][1].endswith(f"{node.lost_why}\n")
+            assert steps[2][1].startswith("before\n") and "after" not in steps[2][1]
+            assert f"Started again on m2: {node.lost_why}\n" in steps[jobs.LATER][1]
+            assert steps[jobs.LATER + 2] == ("success", "before\nafter\n")
+
+            await until(is_clean, 20)
+            assert await executors[M1].list() == ["1.0"], "what is left there is nobody's: it is swept when it is back"

@@ -32,8 +32,8 @@ from appliance.model import (
 )
 from appliance.store import contexts, jobs, outbox, people, pipelines, projects, queue, restrictions
 from appliance.store.database import Tx, open_plain, transact
+from tests.engine.shop import NOW, draft
 
-NOW = 1_000
 BOSS = User(id=UserId("b"), name="boss", is_admin=False, sees_all_projects=True)
 RUN = plans.Run(command="true", name="true")
 
@@ -81,18 +81,9 @@ def create(tx: Tx, project: Project, *of: plans.Job, number: int = 1) -> dict[st
     """A pipeline with one workflow of these jobs."""
     accepted = moves.accept(tx, push(project, f"{number:040x}", f"d{number}"), NOW, True)
     assert accepted is not None
-    draft = moves.Draft(
-        pipeline_id=PipelineId(f"p{number}"),
-        number=number,
-        source="",
-        compiled="",
-        values={},
-        problems=[],
-        plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=of),)),
-    )
-    trigger = push(project, f"{number:040x}", f"d{number}")
-    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is not None
-    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, NOW) is None, "once only"
+    trigger, drafted = push(project, f"{number:040x}", f"d{number}"), draft(*of, number=number)
+    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, drafted, NOW) is not None
+    assert moves.create_pipeline(tx, accepted.trigger_id, trigger, drafted, NOW) is None, "once only"
     return {row.name: row for row in jobs.of_pipeline(tx, PipelineId(f"p{number}"))}
 
 

@@ -15,34 +15,24 @@ from typing import TypeVar
 import pytest
 
 from appliance.bell import Bell
-from appliance.blobs import Blobs
 from appliance.clock import SystemClock
-from appliance.crypto import SecretBox
-from appliance.engine import checks, moves
-from appliance.engine.commands import LiveNodes
-from appliance.engine.fit import Bounds
+from appliance.engine import checks
 from appliance.engine.fit import Machine as Room
-from appliance.engine.runner import run_node
 from appliance.engine.scheduler import HERE, Scheduler
-from appliance.engine.workshop import Limits, Workshop
 from appliance.errors import Unavailable
 from appliance.executors.base import Executor, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeNode
 from appliance.executors.machine_check import Examination
 from appliance.language import plan as plans
-from appliance.model import JobStatus, PipelineId, Trigger, TriggerKind, Vcs
+from appliance.model import JobStatus
 from appliance.pool import Examine, Pool, Rhythm
-from appliance.store import jobs, machines, projects
-from appliance.store.database import Database, Tx, open_database
+from appliance.store import jobs, machines
+from appliance.store.database import Database, open_database
 from appliance.store.machines import Definition, Machine
-from appliance.vcs.client import Git
-from appliance.vcs.mirror import Mirrors
-from appliance.vcs.plain import PlainGit
-from tests.engine.test_loops import PLACES
+from tests.engine.shop import BOX, pipeline, scheduler, workshop
 from tests.whole import until
 
 T = TypeVar("T")
-BOX = SecretBox(b"k" * 32)
 LONGEST_S = 20.0
 RHYTHM = Rhythm(
     look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=3600, sweep=0.05, linger=0.05
@@ -134,37 +124,9 @@ class Fleet:
         self.pool = self.new_pool()
 
     def scheduler(self) -> Scheduler:
-        shop = Workshop(
-            db=self.db,
-            bell=self.bell,
-            clock=self.clock,
-            blobs=Blobs(self.folder / "blobs"),
-            box=BOX,
-            live=LiveNodes(),
-            executors=self.executors,
-            providers={Vcs.GITHUB: PlainGit(Mirrors(Git(), self.folder))},
-            places=PLACES,
-            limits=Limits(longest_s=60, grace_s=1, log_bytes=1 << 20),
-            everywhere={},
-            web_url="http://x",
-            ssh_command=lambda number, index: "",
-            git_url=lambda project: "",
-            carry_on=None,
-            known_hosts=lambda: "",
-        )
-        return Scheduler(
-            db=self.db,
-            bell=self.bell,
-            clock=self.clock,
-            executors=self.executors,
-            places=PLACES,
-            machine=Room(name=HERE, cpus=8, memory_bytes=64 * GIB, nodes=9),
-            pool=self.pool.spots,
-            refresh_pool=self.pool.look_again,
-            bounds=Bounds(),
-            run_node=lambda job_id, index: run_node(shop, job_id, index),
-            check_disk=lambda: None,
-        )
+        shop = workshop(self.db, self.folder, self.executors, bell=self.bell, clock=self.clock)
+        room = Room(name=HERE, cpus=8, memory_bytes=64 * GIB, nodes=9)
+        return scheduler(shop, machine=room, pool=self.pool.spots, refresh_pool=self.pool.look_again)
 
     async def push(
         self,
@@ -179,42 +141,17 @@ class Fleet:
         self.numbers += 1
         number = self.numbers
 
-        def make(tx: Tx) -> list[jobs.Job]:
-            project = next(iter(projects.all_of(tx)), None) or projects.add(
-                tx, org="acme", repo="app", vcs=Vcs.GITHUB, git_url="https://x/a.git", default_branch="main", now_ms=1
+        made = tuple(
+            plans.Job(
+                name=f"job{index}",
+                executor=executor or plans.Machine(),
+                resource_class=resource_class,
+                steps=(plans.Run(command=script, name="run"),),
             )
-            trigger = Trigger(
-                project_id=project.id,
-                kind=TriggerKind.WEBHOOK,
-                semantic_key=f"{number}",
-                branch="main",
-                revision="1" * 40,
-                is_fork=is_fork,
-            )
-            accepted = moves.accept(tx, trigger, 1, True)
-            assert accepted is not None
-            made = tuple(
-                plans.Job(
-                    name=f"job{index}",
-                    executor=executor or plans.Machine(),
-                    resource_class=resource_class,
-                    steps=(plans.Run(command=script, name="run"),),
-                )
-                for index in range(count)
-            )
-            draft = moves.Draft(
-                pipeline_id=PipelineId(f"p{number}"),
-                number=number,
-                source="",
-                compiled="",
-                values={},
-                problems=[],
-                plan=plans.Plan(version="2.1", workflows=(plans.Workflow(name="w", jobs=made),)),
-            )
-            assert moves.create_pipeline(tx, accepted.trigger_id, trigger, draft, self.clock.now_ms()) is not None
-            return jobs.of_pipeline(tx, PipelineId(f"p{number}"))
-
-        found = await self.db.write(make)
+            for index in range(count)
+        )
+        now_ms = self.clock.now_ms()
+        found = await self.db.write(lambda tx: pipeline(tx, *made, number=number, is_fork=is_fork, now_ms=now_ms))
         self.bell.ring("work")
         return found
 

@@ -25,7 +25,8 @@ from appliance.model import (
 )
 from appliance.store import jobs, pipelines, projects, results
 from appliance.store.database import Tx
-from tests.engine.test_moves import BOSS, NOW, create, finish, job, project, start, tx
+from tests.engine.shop import NOW
+from tests.engine.test_moves import BOSS, create, finish, job, project, start, tx
 
 __all__ = ["project", "tx"]
 

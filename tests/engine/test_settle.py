@@ -17,7 +17,8 @@ from appliance.language import plan as plans
 from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, Project, WorkflowStatus
 from appliance.store import jobs, pipelines, requirements
 from appliance.store.database import Tx, migrate, open_plain
-from tests.engine.test_moves import NOW, create, finish, job, project, start, statuses, tx, workflow
+from tests.engine.shop import NOW
+from tests.engine.test_moves import create, finish, job, project, start, statuses, tx, workflow
 
 __all__ = ["project", "tx"]
 

@@ -24,7 +24,7 @@ from appliance.errors import ImageError, SandboxError
 from appliance.executors.base import Container
 from appliance.language import plan as plans
 from appliance.store.database import open_database
-from tests.engine.test_loops import one_job, workshop
+from tests.engine.shop import one_job, workshop
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "verysecretkey"}
@@ -51,7 +51,7 @@ def moto() -> Iterator[str]:
 @asynccontextmanager
 async def job_with(tmp_path: Path, image: plans.DockerImage) -> AsyncIterator[tuple[Workshop, Facts]]:
     async with open_database(tmp_path / "rondo.db") as db:
-        shop, job = workshop(db, tmp_path), await one_job(db)
+        shop, job = workshop(db, tmp_path, {}), await one_job(db)
         facts = await db.read(lambda tx: facts_of(tx, shop.box, job.id, 0))
         yield shop, replace(facts, plan=replace(facts.plan, executor=plans.Docker(images=(image,))))
 
