@@ -162,42 +162,46 @@ async def test_a_route_that_got_in_without_a_policy_is_refused(tmp_path: Path) -
         assert response.status == 403 and "secret" not in await response.text()
 
 
-@pytest.mark.parametrize("route", CLOSED, ids=named)
-async def test_strangers_get_nothing(world: World, route: Route) -> None:
-    path = path_of(route, await filled(world))
-    async with (
-        aiohttp.ClientSession(world.url) as client,
-        client.request(route.method, path, allow_redirects=False) as response,
-    ):
-        if response.status == 303:
-            assert response.headers["Location"].startswith("/login?next=")
-        else:
-            assert response.status == 401 and (await response.json()) == {"message": "Invalid token provided."}
+async def test_strangers_get_nothing(world: World) -> None:
+    ids, got = await filled(world), []
+    before = await world.everything()
+    async with aiohttp.ClientSession(world.url) as client:
+        for route in CLOSED:
+            async with client.request(route.method, path_of(route, ids), allow_redirects=False) as response:
+                if response.status == 303:
+                    is_refused = response.headers["Location"].startswith("/login?next=")
+                else:
+                    is_refused = response.status == 401 and await response.json() == {"message": "Invalid token provided."}
+            if not is_refused:
+                got.append(f"{named(route)}: {response.status}")
+    assert not got
+    assert await world.everything() == before
 
 
-@pytest.mark.parametrize("route", OF_PROJECTS, ids=named)
-async def test_who_has_no_right_cannot_tell_that_it_is_there(world: World, route: Route) -> None:
-    ids = await filled(world)
+async def test_who_has_no_right_cannot_tell_that_it_is_there(world: World) -> None:
+    ids, told = await filled(world), []
     eve = await world.user("eve")
-    status, body = await world.ask(eve, route.method, path_of(route, ids))
-    assert status == 404, body
-    assert "acme" not in body.replace("/pipelines/circleci/acme", "")
+    for route in OF_PROJECTS:
+        status, body = await world.ask(eve, route.method, path_of(route, ids))
+        if status != 404 or "acme" in body.replace("/pipelines/circleci/acme", ""):
+            told.append(f"{named(route)}: {status} {body}")
+    assert not told
 
 
-@pytest.mark.parametrize("route", READING, ids=named)
-async def test_get_changes_nothing(world: World, route: Route) -> None:
+async def test_get_changes_nothing(world: World) -> None:
     ada = await world.user("ada", sees_all=True)
     ids = await filled(world)
     session = await world.token(ada, "session")
     link = await world.token(ada, "link")
     before = await world.everything()
-    path = path_of(route, ids) if route.policy is not Policy.OPEN else f"/login?token={link}"
-    async with aiohttp.ClientSession(world.url, cookies={"rondo": session}) as client, client.get(path) as response:
-        await response.read()
-    assert await world.everything() == before
+    async with aiohttp.ClientSession(world.url, cookies={"rondo": session}) as client:
+        for route in READING:
+            path = path_of(route, ids) if route.policy is not Policy.OPEN else f"/login?token={link}"
+            async with client.get(path) as response:
+                await response.read()
+            assert await world.everything() == before, named(route)
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.policy is Policy.FORM], ids=named)
 @pytest.mark.parametrize(
     ("origin", "form"),
     [
@@ -207,10 +211,14 @@ async def test_get_changes_nothing(world: World, route: Route) -> None:
         ("http://127.0.0.1", True),  # another port is another site
     ],
 )
-async def test_forms_of_others_are_refused(world: World, route: Route, origin: str | None, form: bool) -> None:
+async def test_forms_of_others_are_refused(world: World, origin: str | None, form: bool) -> None:
     ada = await world.user("ada", sees_all=True)
-    path = path_of(route, await filled(world))
+    ids, taken = await filled(world), []
     before = await world.everything()
-    status, _ = await world.post_form(ada, path, origin=origin, with_token=form)
-    assert status == 403
+    for route in ROUTES:
+        if route.policy is Policy.FORM:
+            status, _ = await world.post_form(ada, path_of(route, ids), origin=origin, with_token=form)
+            if status != 403:
+                taken.append(f"{named(route)}: {status}")
+    assert not taken
     assert await world.everything(but="tokens") == {k: v for k, v in before.items() if k != "tokens"}

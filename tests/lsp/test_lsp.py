@@ -212,38 +212,38 @@ async def test_a_lock_file_beside_the_config_binds(hello: Editor) -> None:
 # Hover
 
 
-@pytest.mark.parametrize(
-    ("needle", "plus", "said"),
-    [
-        ("<< parameters.level", 5, ["```yaml\n7\n```", "**parameter** `level` of command pack: integer, default `7`"]),
-        ("<< parameters.what", 5, ["**parameter** `what` of command pack: string, required"]),
-        ("<< pipeline.parameters.where", 9, ["```yaml\nmoon\n```", "of the pipeline", "The place to go"]),
-        ("<< pipeline.number", 6, ["known when a pipeline starts"]),
-        ("<< matrix.version", 4, ["one of\n```yaml\n- '1'\n- '2'\n```"]),
-        (
-            "- pack:",
-            3,
-            ["**command** `pack`", "Pack things.", "- `level` (integer, default `7`)", "- `what` (string, required)"],
-        ),
-        ("- tools/greet", 9, ["**command** `tools/greet`", "from `acme/tools@1.2.3`", "Say hello.", "Whom to greet"]),
-        ("executor: big", 11, ["**executor** `big`"]),
-        ("- build", 3, ["**job** `build`"]),
-        (
-            "tools: acme",
-            1,
-            ["`acme/tools@1.2.3` (written `acme/tools@1`)", "Tools for everybody", "- commands: `greet`, `odd`"],
-        ),
-        ("what: 🎁", 1, ["**parameter** `what` of command pack"]),
-    ],
+HOVERS = (
+    ("<< parameters.level", 5, ["```yaml\n7\n```", "**parameter** `level` of command pack: integer, default `7`"]),
+    ("<< parameters.what", 5, ["**parameter** `what` of command pack: string, required"]),
+    ("<< pipeline.parameters.where", 9, ["```yaml\nmoon\n```", "of the pipeline", "The place to go"]),
+    ("<< pipeline.number", 6, ["known when a pipeline starts"]),
+    ("<< matrix.version", 4, ["one of\n```yaml\n- '1'\n- '2'\n```"]),
+    (
+        "- pack:",
+        3,
+        ["**command** `pack`", "Pack things.", "- `level` (integer, default `7`)", "- `what` (string, required)"],
+    ),
+    ("- tools/greet", 9, ["**command** `tools/greet`", "from `acme/tools@1.2.3`", "Say hello.", "Whom to greet"]),
+    ("executor: big", 11, ["**executor** `big`"]),
+    ("- build", 3, ["**job** `build`"]),
+    (
+        "tools: acme",
+        1,
+        ["`acme/tools@1.2.3` (written `acme/tools@1`)", "Tools for everybody", "- commands: `greet`, `odd`"],
+    ),
+    ("what: 🎁", 1, ["**parameter** `what` of command pack"]),
 )
-async def test_hover(hello: Editor, needle: str, plus: int, said: list[str]) -> None:
+
+
+async def test_hover(hello: Editor) -> None:
     await hello.open(CONFIG)
-    found = await hello.at("hover", *place(CONFIG, needle, plus))
-    assert found["contents"]["kind"] == "markdown"
-    for part in said:
-        assert part in found["contents"]["value"]
-    if needle.startswith("<<"):
-        assert marked(CONFIG, found["range"]).startswith(needle)
+    for needle, plus, said in HOVERS:
+        found = await hello.at("hover", *place(CONFIG, needle, plus))
+        assert found["contents"]["kind"] == "markdown", needle
+        for part in said:
+            assert part in found["contents"]["value"], needle
+        if needle.startswith("<<"):
+            assert marked(CONFIG, found["range"]).startswith(needle)
 
 
 async def test_nothing_is_said_about_nothing(hello: Editor) -> None:
@@ -256,46 +256,46 @@ async def test_nothing_is_said_about_nothing(hello: Editor) -> None:
 # Definitions
 
 
-@pytest.mark.parametrize(
-    ("needle", "plus", "target"),
-    [
-        ("- pack:", 3, "pack:\n    description"),
-        ("executor: big", 10, "big:\n    docker"),
-        ("- build", 2, "build:\n    executor"),
-        ("requires: [build]", 12, "build\n      - test"),
-        ("<< parameters.level", 6, "level: {type"),
-        ("<< pipeline.parameters.where", 9, "where: {type"),
-        ("<< matrix.version", 9, 'version: ["1"'),
-        ("what: 🎁", 0, "what: {type"),
-        ('version: ["1"', 3, "version: {type"),
-    ],
+DEFINITIONS = (
+    ("- pack:", 3, "pack:\n    description"),
+    ("executor: big", 10, "big:\n    docker"),
+    ("- build", 2, "build:\n    executor"),
+    ("requires: [build]", 12, "build\n      - test"),
+    ("<< parameters.level", 6, "level: {type"),
+    ("<< pipeline.parameters.where", 9, "where: {type"),
+    ("<< matrix.version", 9, 'version: ["1"'),
+    ("what: 🎁", 0, "what: {type"),
+    ('version: ["1"', 3, "version: {type"),
 )
-async def test_definition_in_the_config(hello: Editor, needle: str, plus: int, target: str) -> None:
-    await hello.open(CONFIG)
-    found = await hello.at("definition", *place(CONFIG, needle, plus))
-    assert found["uri"] == hello.uri()
-    start = found["range"]["start"]
-    assert (start["line"], start["character"]) == place(CONFIG, target)
-    assert marked(CONFIG, found["range"]) == target.split(":")[0].split("\n")[0]
 
 
-@pytest.mark.parametrize(
-    ("needle", "plus", "target"),
-    [
-        ("- tools/greet", 4, "greet:\n    description"),
-        ("executor: tools/small", 12, "small:\n    docker"),
-        ("{to: you}", 1, "to: {type"),
-        ("tools: acme", 9, "version: 2.1"),
-    ],
-)
-async def test_definition_in_an_orb(hello: Editor, needle: str, plus: int, target: str) -> None:
+async def test_definition_in_the_config(hello: Editor) -> None:
     await hello.open(CONFIG)
-    found = await hello.at("definition", *place(CONFIG, needle, plus))
-    path = file_of(found)
-    assert path.name == "acme_tools@1.2.3.yml"
-    assert path.read_text() == ORB and path.stat().st_mode & 0o777 == 0o444
-    start = found["range"]["start"]
-    assert (start["line"], start["character"]) == place(ORB, target)
+    for needle, plus, target in DEFINITIONS:
+        found = await hello.at("definition", *place(CONFIG, needle, plus))
+        assert found["uri"] == hello.uri(), needle
+        start = found["range"]["start"]
+        assert (start["line"], start["character"]) == place(CONFIG, target), needle
+        assert marked(CONFIG, found["range"]) == target.split(":")[0].split("\n")[0]
+
+
+DEFINITIONS_OF_THE_ORB = (
+    ("- tools/greet", 4, "greet:\n    description"),
+    ("executor: tools/small", 12, "small:\n    docker"),
+    ("{to: you}", 1, "to: {type"),
+    ("tools: acme", 9, "version: 2.1"),
+)
+
+
+async def test_definition_in_an_orb(hello: Editor) -> None:
+    await hello.open(CONFIG)
+    for needle, plus, target in DEFINITIONS_OF_THE_ORB:
+        found = await hello.at("definition", *place(CONFIG, needle, plus))
+        path = file_of(found)
+        assert path.name == "acme_tools@1.2.3.yml", needle
+        assert path.read_text() == ORB and path.stat().st_mode & 0o777 == 0o444
+        start = found["range"]["start"]
+        assert (start["line"], start["character"]) == place(ORB, target), needle
     assert await hello.leave() == 0
     assert not path.exists()
 
