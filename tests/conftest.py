@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.engine_fixture import Engine, EngineUnavailable, running_engine
+from tests.lacking import give_up, shout
 
+NO_ENGINE = "DOCKER TESTS WERE NOT RUN"
 _why_no_engine: list[str] = []
 
 
@@ -25,19 +26,14 @@ _why_no_engine: list[str] = []
 def docker_engine() -> Iterator[Engine]:
     """A Docker engine with the test images (engine_fixture.BUSYBOX, DEBIAN, NO_SHELL)."""
     if _why_no_engine:
-        pytest.skip(_why_no_engine[0])
+        give_up(NO_ENGINE, _why_no_engine[0])
     try:
         with running_engine() as engine:
             yield engine
     except EngineUnavailable as problem:
         _why_no_engine.append(str(problem))
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but the Docker tests cannot run: {problem}")
-        pytest.skip(str(problem))
+        give_up(NO_ENGINE, problem)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _why_no_engine:
-        skipped = sum("docker" in report.keywords for report in terminalreporter.stats.get("skipped", []))
-        terminalreporter.section("DOCKER TESTS WERE NOT RUN", sep="!", red=True, bold=True)
-        terminalreporter.line(f"{skipped} tests were skipped: {_why_no_engine[0]}")
+    shout(terminalreporter)

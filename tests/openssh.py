@@ -15,16 +15,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import asyncssh
 import pytest
 
 from appliance.crypto import write_private
 from appliance.executors.machine_link import Address
+from tests.lacking import give_up
 from tests.vcs.repos import environment
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+NO_SERVER = "TESTS OF SSH WERE NOT RUN"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class GitServer:
 async def git_server(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[GitServer]:
     """sshd as this user. Skips the test where there is none."""
     if shutil.which("git-shell") is None:
-        _skip("there is no git-shell here: install git")
+        give_up(NO_SERVER, "there is no git-shell here: install git")
     with Sshd(folder, host) as server:
         yield GitServer(folder, server.port, server.host_key)
 
@@ -77,7 +78,7 @@ class Sshd:
         self.folder = folder
         self.host = host
         if SSHD is None:
-            _skip("there is no sshd here: install openssh-server")
+            give_up(NO_SERVER, "there is no sshd here: install openssh-server")
         folder.mkdir()
         with contextlib.suppress(OSError):  # where sshd of root wants it
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -157,12 +158,6 @@ def children_of(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
-
-
-def _skip(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from tests.lacking import give_up
 from tests.packaging.made import Unavailable, cached_executable, cached_root, remove_root, require_rights, unpack
 
-_why_not: list[str] = []
+NOT_TRIED = "THE ONE-FILE EXECUTABLE WAS NOT TRIED"
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +20,7 @@ def executable() -> Path:
     try:
         return cached_executable()
     except Unavailable as problem:
-        _give_up(problem)
+        give_up(NOT_TRIED, problem)
 
 
 @pytest.fixture
@@ -31,25 +30,10 @@ def root_without_python(tmp_path: Path) -> Iterator[Path]:
         require_rights()
         tar = cached_root()
     except Unavailable as problem:
-        _give_up(problem)
+        give_up(NOT_TRIED, problem)
     root = Path(tempfile.mkdtemp(prefix="root-", dir=tmp_path))
     try:
         unpack(tar, root)
         yield root
     finally:
         remove_root(root)  # some 300 MB, which pytest would keep for three runs
-
-
-def _give_up(problem: Unavailable) -> NoReturn:
-    if str(problem) not in _why_not:
-        _why_not.append(str(problem))
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI=true, but the executable cannot be tried: {problem}")
-    pytest.skip(str(problem))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _why_not:
-        terminalreporter.section("THE ONE-FILE EXECUTABLE WAS NOT TRIED", sep="!", red=True, bold=True)
-        for why in _why_not:
-            terminalreporter.line(why)
