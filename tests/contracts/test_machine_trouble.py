@@ -15,14 +15,11 @@ from appliance.executors.base import Command, Exit, SandboxSpec
 from appliance.executors.machine import MachineExecutor, MachineOptions
 from appliance.executors.machine_link import over_ssh
 from appliance.executors.supervised import Pace
-from tests.contracts.reader import steps
+from tests.contracts.disturbed import CUTS, runs_whole
 from tests.contracts.tcp_proxy import Proxy, proxy_to
 from tests.contracts.test_machine_end import running
-from tests.contracts.test_reader_deaths import expected
 from tests.contracts.worlds import finish, quiet
 from tests.openssh import Machine, machine
-
-CUTS = 50
 
 
 @asynccontextmanager
@@ -48,26 +45,10 @@ async def test_no_byte_is_lost_or_doubled_when_the_connection_is_cut(ssh_machine
         sandbox = await executor.open(SandboxSpec(node="1.0"), quiet)
 
         async def cut() -> None:
-            while True:
-                await asyncio.sleep(chance.uniform(0.001, 0.6))
-                proxy.cut(half=chance.random() < 0.5)
+            await asyncio.sleep(chance.uniform(0.0, 0.3))
+            proxy.cut(half=chance.random() < 0.5)
 
-        results: list[tuple[bytes, Exit]] = []
-        async with asyncio.TaskGroup() as group:
-            cutting = group.create_task(cut())
-            while proxy.cuts < CUTS:
-                begun = len(results)
-                for command in steps():
-                    again = Command(id=f"{begun}-{command.id}", script=command.script)
-                    results.append(await finish(sandbox, again))
-            cutting.cancel()
-        whole = await asyncio.to_thread(expected)
-        for index, (output, how) in enumerate(results):
-            text, code = whole[index % len(whole)]
-            assert output[: len(text)] == text and output[len(text) :] in (b"", b"late\n"), f"step {index}"
-            assert how == Exit(code), f"step {index}"
-        started, _ = await finish(sandbox, Command(id="started", script="cat ~/started"))
-        assert started.decode().split() == [str(index % len(whole)) for index in range(len(results))]
+        await runs_whole(sandbox, cut, CUTS)
 
 
 @pytest.mark.slow
