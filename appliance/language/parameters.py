@@ -246,7 +246,8 @@ def _check_given(work: Compilation, parameters: Mapping[str, Parameter], given: 
     for name in given:
         if name not in parameters:
             message = f"Unexpected argument(s): {name}. The config declares no such pipeline parameter."
-            work.problems.error(root, "unexpected-argument", message, word=name, choices=parameters)
+            expected = ", ".join(parameters) or "no parameters"
+            work.problems.error(root, "unexpected-argument", message, expected=expected, word=name, choices=parameters)
     _check_amount(work, given, root)
 
 

@@ -113,7 +113,8 @@ def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -
     two = tree.run_here("--list", "--job", "only-*", "--job", "test-2", "--job", "build").out
     assert two.split("\n") == ["main", "  build", "  test-2  (2 nodes; requires build)", "bad", "  only-release", ""]
     assert tree.run_here("--param", "no").code == 2
-    assert tree.run_here("--param", "unknown=1").code == 2
+    unknown = tree.run_here("--param", "unknown=1")
+    assert unknown.code == 2 and "expected: greeting\n" in unknown.err
 
 
 def test_a_broken_config_is_shown_with_its_line(tmp_path: Path) -> None:
