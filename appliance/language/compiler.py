@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from appliance.language import plan
 from appliance.language.compilation import Compilation
-from appliance.language.elements import KINDS, Scope
+from appliance.language.elements import Scope
 from appliance.language.emit import process
 from appliance.language.expand import Expander
 from appliance.language.graph import Ref
@@ -172,7 +172,7 @@ class _Compiler:
         work = self._work
         expander = Expander(work)
         if work.options.check_unused:
-            self._check(scope, expander)
+            expander.check_all(scope, is_reached=False)
         workflows = Workflows(work, scope, expander, Ref(work.values), self.is_setup)
         for key, body in scope.groups.values():
             workflows.check_group(key, body)
@@ -192,16 +192,3 @@ class _Compiler:
             workflows=tuple(workflows.active),
             scheduled=tuple(workflows.scheduled),
         )
-
-    def _check(self, scope: Scope, expander: Expander) -> None:
-        """Look at every element of the config and of its inline orbs, used or not."""
-        for kind in KINDS:
-            for element in scope.elements[kind].values():
-                expander.check(element)
-        for (kind, _), alias in scope.aliases.items():
-            if scope.find(kind, alias.text) is None:
-                choices = list(scope.references(kind))
-                scope.report_unknown(self._work.problems, kind, alias, choices, is_reached=False)
-        for orb in scope.orbs.values():
-            if orb is not None and orb.is_inline:
-                self._check(orb, expander)

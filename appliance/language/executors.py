@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from appliance.language import plan
 from appliance.language.compilation import Compilation
 from appliance.language.elements import ABSENT, Element, Scope, own_scope
-from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe
+from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe, flat
 from appliance.language.parameters import bind
 from appliance.language.problems import Kind
 from appliance.language.schema import boolean, boolean_of, environment, known_keys, map_of, text, texts
@@ -98,7 +98,7 @@ def _docker(work: Compilation, body: Map, node: Node, place: Place) -> None:
         work.problems.error(body.keys["docker"], "type", message, expected="`- image: NAME`")
         return
     images = []
-    for item in _flat(node):
+    for item in flat(node):
         if isinstance(item, Unknown):
             place.is_unknown = True
         else:
@@ -109,13 +109,6 @@ def _docker(work: Compilation, body: Map, node: Node, place: Place) -> None:
         place.executor = plan.Docker(images=tuple(images))
     else:
         place.is_unknown = True
-
-
-def _flat(node: Sequence) -> list[Node]:
-    found: list[Node] = []
-    for item in node.items:
-        found.extend(_flat(item) if isinstance(item, Sequence) else [item])
-    return found
 
 
 def _image(work: Compilation, item: Node) -> plan.DockerImage | None:

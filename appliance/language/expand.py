@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from appliance.language import plan
 from appliance.language.compilation import Compilation
-from appliance.language.elements import ABSENT, Element, Scope, own_scope
+from appliance.language.elements import ABSENT, KINDS, Element, Scope, own_scope
 from appliance.language.executors import EXECUTOR_KEYS, Place, executor_place, resolve
 from appliance.language.logic import holds
 from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe
@@ -306,6 +306,19 @@ class Expander:
         return None
 
     # Elements checked on their own
+
+    def check_all(self, scope: Scope, *, is_reached: bool) -> None:
+        """Look at every element of a scope and of its inline orbs, used or not. `is_reached` as `report_unknown` has it."""
+        for kind in KINDS:
+            for element in scope.elements[kind].values():
+                self.check(element)
+        for (kind, _), alias in scope.aliases.items():
+            if scope.find(kind, alias.text) is None:
+                choices = list(scope.references(kind))
+                scope.report_unknown(self._work.problems, kind, alias, choices, is_reached=is_reached)
+        for orb in scope.orbs.values():
+            if orb is not None and orb.is_inline:
+                self.check_all(orb, is_reached=is_reached)
 
     def check(self, element: Element) -> None:
         """Look for problems in an element without calling it."""

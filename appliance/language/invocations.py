@@ -15,7 +15,7 @@ from appliance.language.compilation import Compilation
 from appliance.language.elements import ABSENT, Element, Scope
 from appliance.language.matrix import read_matrix, suffix
 from appliance.language.names import Names
-from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe
+from appliance.language.nodes import Map, Node, Scalar, Sequence, Unknown, describe, flat
 from appliance.language.parameters import RESERVED_OF_JOBS
 from appliance.language.problems import Kind
 from appliance.language.schema import map_of, one_of, text, texts
@@ -83,7 +83,7 @@ class InvocationReader:
             problems.error(where, "missing-key", message, expected="`jobs:` with a list")
             return []
         legs: list[Leg] = []
-        for item in _flat(node):
+        for item in flat(node):
             legs.extend(self._item(item))
         _number_doubles(legs)
         return legs
@@ -233,7 +233,7 @@ class InvocationReader:
     def _needs(self, node: Node | None) -> list[Need]:
         if node is None or isinstance(node, Unknown) or (isinstance(node, Scalar) and node.kind == "null"):
             return []
-        items = _flat(node) if isinstance(node, Sequence) else [node]
+        items = flat(node) if isinstance(node, Sequence) else [node]
         needs: list[Need] = []
         for item in items:
             if isinstance(item, Scalar) and item.kind != "null":
@@ -281,14 +281,6 @@ class InvocationReader:
         made = body.without(set())
         made.fields["requires"] = Sequence(node.file, node.line, node.column, mine, node.templated)
         return made, needs
-
-
-def _flat(node: Sequence) -> list[Node]:
-    """The items, with lists inside (from aliases) opened."""
-    found: list[Node] = []
-    for item in node.items:
-        found.extend(_flat(item) if isinstance(item, Sequence) else [item])
-    return found
 
 
 def _number_doubles(legs: list[Leg]) -> None:

@@ -180,6 +180,14 @@ def _float(text: str) -> float:
     return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
+def flat(node: Sequence) -> list[Node]:
+    """The items, with lists inside (from aliases) opened."""
+    found: list[Node] = []
+    for item in node.items:
+        found.extend(flat(item) if isinstance(item, Sequence) else [item])
+    return found
+
+
 def has_unknown(node: Node) -> bool:
     if isinstance(node, Sequence):
         return any(map(has_unknown, node.items))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from appliance.language.compilation import Compilation
-from appliance.language.elements import KINDS, Scope
+from appliance.language.elements import Scope
 from appliance.language.expand import Expander
 from appliance.language.names import Names
 from appliance.language.nodes import Map, Node, Scalar, describe
@@ -87,7 +87,7 @@ def _check_document(work: Compilation, imports: Imports, source: str, file: str)
     known_keys(root, "an orb", ORB_KEYS, work.problems)
     map_of(root.get("examples"), "`examples`", work.problems)
     scope = imports.scope_of(root, Scope(file, "", Names(work.values, None, None, None, is_orb=True)))
-    _check_elements(work, scope, Expander(work))
+    Expander(work).check_all(scope, is_reached=True)
     imports.report_placeholders()
 
 
@@ -99,18 +99,6 @@ def _check_version(work: Compilation, root: Map) -> None:
     elif not (isinstance(version, Scalar) and version.text == "2.1"):
         text = "Orbs are written in version 2.1 of the language."
         work.problems.error(version, "version", text, expected="`version: 2.1`")
-
-
-def _check_elements(work: Compilation, scope: Scope, expander: Expander) -> None:
-    for kind in KINDS:
-        for element in scope.elements[kind].values():
-            expander.check(element)
-    for (kind, _), alias in scope.aliases.items():
-        if scope.find(kind, alias.text) is None:
-            scope.report_unknown(work.problems, kind, alias, list(scope.references(kind)))
-    for orb in scope.orbs.values():
-        if orb is not None and orb.is_inline:
-            _check_elements(work, orb, expander)
 
 
 def references_of(source: str, file: str = "orb.yml") -> list[Scalar]:
