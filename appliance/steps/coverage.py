@@ -2,7 +2,7 @@
 
 Cobertura XML, JaCoCo XML and LCOV, known by what they say first. What counts is the lines that each source file has and
 those that ran: they can be put together over reports and nodes without counting a line twice. Reports without lines give
-nothing. The files are a job's words: no entity is ever declared, and names, depths, lines and files have bounds.
+nothing. The files are a job's words: names, lines and files have bounds.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from xml.parsers import expat
+
+from appliance.steps.xml import BadFile, XmlStream
 
 LONGEST_PATH = 1000
 LAST_LINE = 200_000  # of a source file: what comes after it is not counted
 MOST_FILES = 20_000  # of one report
-_LONGEST_TAG = 4 << 20  # bytes: the parser reads a tag from its beginning again with each chunk
 _LONGEST_LINE = 1 << 16
 _MOST_HELD = 64 << 20  # bytes of one report in memory, about
-_DEEPEST = 200
 _CONDITIONS = re.compile(r"\((\d{1,6})/(\d{1,6})\)")
-
-
-class BadReport(Exception):
-    """The rest of this file cannot be read; says why."""
 
 
 @dataclass
@@ -52,7 +47,7 @@ class Reader(Protocol):
     files: dict[str, Covered]
 
     def feed(self, data: bytes, *, is_last: bool = False) -> None:
-        """`files` are whole after the last bytes. Raises BadReport: then none of it counts, half would mislead."""
+        """`files` are whole after the last bytes. Raises BadFile: then none of it counts, half would mislead."""
 
 
 def reader_for(name: str, head: bytes) -> Reader | None:
@@ -81,7 +76,7 @@ class _Gathering:
         lines = self._lines.get(path)
         if lines is None:
             if len(self._lines) >= MOST_FILES:
-                raise BadReport(f"it has more than {MOST_FILES} source files")
+                raise BadFile(f"it has more than {MOST_FILES} source files")
             lines = self._lines[path] = _Lines(self._room)
         return lines
 
@@ -102,7 +97,7 @@ class _Room:
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise BadReport("it holds more than anybody can keep in mind")
+            raise BadFile("it holds more than anybody can keep in mind")
 
 
 class _Lines:
@@ -159,40 +154,18 @@ class XmlReader:
         self.format = format
         self._gathering = _Gathering()
         self.files = self._gathering.files
-        self._path: list[str] = []
         self._package = ""
         self._file: str | None = None
         self._lines: _Lines | None = None
-        self._fed_bytes = 0
-        self._last_event_at = 0
         self._on_line: Callable[[_Lines, dict[str, str]], None] = _jacoco if format == "jacoco" else _cobertura
-        self._parser = expat.ParserCreate()
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.EntityDeclHandler = _refuse_entities
-        self._parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-        for handler in ("CharacterDataHandler", "CommentHandler", "ProcessingInstructionHandler"):
-            setattr(self._parser, handler, self._moved)
+        self._xml = XmlStream(self._start, self._end)
 
     def feed(self, data: bytes, *, is_last: bool = False) -> None:
-        self._fed_bytes += len(data)
-        try:
-            self._parser.Parse(data, is_last)
-        except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: unknown encodings
-            raise BadReport(f"it is no good XML: {error}") from None
-        if self._fed_bytes - self._last_event_at > _LONGEST_TAG:
-            raise BadReport(f"a tag in it is longer than {_LONGEST_TAG >> 20} MiB")
+        self._xml.feed(data, is_last=is_last)
         if is_last:
             self._gathering.settle()
 
-    def _moved(self, *_: object) -> None:
-        self._last_event_at = self._parser.CurrentByteIndex
-
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._moved()
-        if len(self._path) >= _DEEPEST:
-            raise BadReport(f"its elements lie more than {_DEEPEST} deep in each other")
-        self._path.append(name)
         if name == "line":
             if self._lines is not None:
                 self._on_line(self._lines, attributes)
@@ -208,8 +181,6 @@ class XmlReader:
             self._file, self._lines = path, self._gathering.of(path)
 
     def _end(self, name: str) -> None:
-        self._moved()
-        self._path.pop()
         # Cobertura has a class several times for one file: there the file is over only with the report.
         if name in ("class", "sourcefile") and self._file is not None:
             if self.format == "jacoco":
@@ -245,7 +216,7 @@ class LcovReader:
     def feed(self, data: bytes, *, is_last: bool = False) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _LONGEST_LINE:
-            raise BadReport(f"a line in it is longer than {_LONGEST_LINE >> 10} KiB")
+            raise BadFile(f"a line in it is longer than {_LONGEST_LINE >> 10} KiB")
         for line in [*lines, self._rest] if is_last else lines:
             self._take(line.decode("utf-8", "replace").strip())
         if is_last:
@@ -285,7 +256,3 @@ def _number(text: str | None) -> int:
     """0 for what is none; hits may be larger than anybody counts, or, of some tools, have a fraction."""
     digits = (text or "").strip()[:20].partition(".")[0]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
-def _refuse_entities(*_: object) -> None:
-    raise BadReport("it declares entities, which are not read")

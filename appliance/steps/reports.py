@@ -9,7 +9,8 @@ from itertools import islice
 
 from appliance.blobs import Blobs
 from appliance.steps.base import Data, NodeView
-from appliance.steps.coverage import BadReport, Reader, reader_for
+from appliance.steps.coverage import Reader, reader_for
+from appliance.steps.xml import BadFile
 from appliance.store import coverage
 from appliance.store.artifacts import Artifact
 from appliance.store.coverage import Coverage, Part, Report
@@ -43,7 +44,7 @@ async def keep_coverage(node: NodeView, kept: Sequence[Artifact]) -> list[str]:
             break
         try:
             read = await asyncio.to_thread(_read, data, node.job.working_directory, artifact)
-        except (BadReport, FileNotFoundError) as error:
+        except (BadFile, FileNotFoundError) as error:
             words.append(f"Warning: {artifact.path} is no coverage report that can be read: {error}")
             continue
         if read is None:

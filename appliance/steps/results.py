@@ -12,7 +12,8 @@ from appliance.errors import ConnectionBroke, ImageError, SandboxError, SandboxL
 from appliance.language import plan as plans
 from appliance.steps.base import SUCCESS, NodeView, Outcome
 from appliance.steps.files import NothingThere, each_file, safe_path
-from appliance.steps.junit import BadJunit, JunitReader
+from appliance.steps.junit import JunitReader
+from appliance.steps.xml import BadFile
 from appliance.store import results
 from appliance.store.database import Tx
 from appliance.store.results import Result
@@ -67,7 +68,7 @@ class _Found:
         self.files += 1
         try:
             self._read(size_bytes, content)
-        except BadJunit as error:
+        except BadFile as error:
             self.warnings.append(f"{safe_path(name) or 'a file'}: {error}")
 
     def too_large(self, names: list[str]) -> None:
@@ -79,9 +80,9 @@ class _Found:
 
     def _read(self, size_bytes: int, content: IO[bytes]) -> None:
         if size_bytes > LARGEST_FILE:
-            raise BadJunit(_TOO_LARGE)
+            raise BadFile(_TOO_LARGE)
         if self.bytes_read + size_bytes > LARGEST_ALL:
-            raise BadJunit(f"all files together are larger than {LARGEST_ALL >> 20} MiB")
+            raise BadFile(f"all files together are larger than {LARGEST_ALL >> 20} MiB")
         self.bytes_read += size_bytes
         reader = JunitReader(self.take_test)
         while chunk := content.read(_CHUNK):

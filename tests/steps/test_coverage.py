@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from appliance.steps import coverage
-from appliance.steps.coverage import BadReport, Covered, reader_for
+from appliance.steps.coverage import Covered, reader_for
 from appliance.steps.reports import relative
+from appliance.steps.xml import BadFile
 
 COBERTURA = b"""<?xml version="1.0" ?>
 <!DOCTYPE coverage SYSTEM "http://cobertura.sourceforge.net/xml/coverage-04.dtd">
@@ -95,7 +96,7 @@ def test_the_same_lines_twice_count_once() -> None:
     ],
 )
 def test_a_hostile_report_is_refused(name: str, data: bytes, why: str) -> None:
-    with pytest.raises(BadReport, match=why):
+    with pytest.raises(BadFile, match=why):
         read(name, data)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.steps.junit import LONGEST_MESSAGE, LONGEST_NAME, BadJunit, JunitReader
+from appliance.steps.junit import LONGEST_MESSAGE, LONGEST_NAME, JunitReader
 from appliance.steps.results import LARGEST_FILE, MOST_TESTS, _as_json, _Found, _words
+from appliance.steps.xml import BadFile
 from appliance.store.results import Result, Verdict, summary
 
 
@@ -22,8 +23,8 @@ def read(text: str | bytes, chunk: int = 1 << 16) -> list[Result]:
         for at in range(0, len(data), chunk):
             reader.feed(data[at : at + chunk])
         reader.feed(b"", is_last=True)
-    except BadJunit as error:
-        raise BadJunit(str(error), found) from None
+    except BadFile as error:
+        raise BadFile(str(error), found) from None
     return found
 
 
@@ -104,7 +105,7 @@ LAUGHS = f"""<!DOCTYPE x [<!ENTITY a "ha">{ENTITIES}]><testsuite><testcase name=
 )
 def test_what_cannot_be_read_is_said(text: str | bytes, why: str) -> None:
     began = time.perf_counter()
-    with pytest.raises(BadJunit, match=why):
+    with pytest.raises(BadFile, match=why):
         read(text)
     assert time.perf_counter() - began < 5
 
@@ -115,7 +116,7 @@ def test_a_document_type_from_elsewhere_is_not_fetched() -> None:
 
 
 def test_tests_before_a_break_count() -> None:
-    with pytest.raises(BadJunit) as caught:
+    with pytest.raises(BadFile) as caught:
         read('<testsuite><testcase name="a"/><testcase name="b"/><testcase na')
     assert [one.name for one in caught.value.args[1]] == ["a", "b"]
 
