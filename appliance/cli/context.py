@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from appliance.cli.place import add_options, project_of, store_of
+from appliance.cli.typed import typed
 from appliance.errors import NotFound
 
 
@@ -110,8 +110,6 @@ def _env(args: argparse.Namespace) -> int:
                 raise NotFound(f"the context {args.name} has no variable {args.variable}")
             return 0
         check(args.variable, "", 0)  # before a value is asked for
-        if sys.stdin.isatty():
-            print(f"value of {args.variable}, end with Ctrl-D:", file=sys.stderr)
-        value = sys.stdin.read().removesuffix("\n")
+        value = typed(f"value of {args.variable}").removesuffix("\n")
         store.write(lambda tx: contexts.set_variable(tx, store.box, context.id, args.variable, value, store.now_ms))
     return 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from appliance import __version__
 from appliance.cli.config import LOCAL_VALUES, lock_file
-from appliance.cli.place import add_options, settings_of
+from appliance.cli.orb_sources import add_mirrors, shelf_of
+from appliance.cli.place import add_options
 from appliance.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -25,14 +26,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "lsp", help="a language server for editors, on standard input and output", description=_ABOUT
     )
     add_options(parser)
-    parser.add_argument(
-        "--orb-mirror",
-        type=Path,
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="a folder of orbs, NAMESPACE/NAME/VERSION.yml, asked after our own registry; may be repeated",
-    )
+    add_mirrors(parser)
     parser.add_argument("--stdio", action="store_true", help="what it does anyway; many editors say so")
     parser.set_defaults(run=_run)
 
@@ -52,17 +46,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _orbs(args: argparse.Namespace) -> OrbsFor:
-    """The sources that the settings name, the command's own mirrors before them, bound by the lock beside a config."""
-    from appliance.clock import SystemClock
-    from appliance.orbs import Mirror
-    from appliance.orbs.shelf import from_settings
-
-    for folder in args.orb_mirror:
-        if not folder.is_dir():
-            raise BadRequest(f"--orb-mirror: {folder} is no folder")
-    settings = settings_of(args)
-    mirrors = [Mirror(folder) for folder in args.orb_mirror]
-    shelf = from_settings(settings, Path(settings.text("data")), SystemClock(), mirrors)
+    """The sources of the command, bound by the lock beside a config."""
+    shelf = shelf_of(args)
 
     def orbs_for(config: Path) -> OrbSource:
         lock = lock_file(str(config), None)

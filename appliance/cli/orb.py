@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from appliance.cli.config import DEFAULT_FILE, as_json, compile_file, compile_options, is_failed, print_problems, read_text
 from appliance.cli.config import shown_name as shown
+from appliance.cli.orb_sources import add_mirrors, shelf_of
 from appliance.cli.place import Store, add_options, settings_of, store_of
 from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from appliance.language.orb_document import CheckedOrb
-    from appliance.orbs.shelf import Shelf
 
-_MIRROR_HELP = "a folder of orbs, NAMESPACE/NAME/VERSION.yml, asked after our own registry; may be repeated"
 _VERSION_HELP = "VERSION is 1.2.3, or major, minor or patch for the next number"
 
 
@@ -32,7 +31,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     lock.add_argument("files", nargs="*", default=[DEFAULT_FILE], metavar="CONFIG", help=f"default {DEFAULT_FILE}")
     lock.add_argument("--output", metavar="FILE", help="default: orbs.lock beside the first CONFIG; - is standard output")
     lock.add_argument("--org", help="whose project it is, for orbs that are private")
-    _mirror(lock)
+    add_mirrors(lock)
     compile_options(lock)
 
 
@@ -42,7 +41,7 @@ def _register_sources(actions: argparse._SubParsersAction[argparse.ArgumentParse
     validate.add_argument("--strict", action="store_true", help="fail on deprecated things and bad habits too")
     validate.add_argument("--format", choices=("text", "json"), default="text")
     validate.add_argument("--org", help="for whom, for orbs that are private")
-    _mirror(validate)
+    add_mirrors(validate)
     pack = actions.add_parser("pack", help="print the orb that a folder of sources (with an @orb.yml) makes")
     pack.add_argument("folder", metavar="DIR", type=Path)
     pack.set_defaults(run=_pack)
@@ -55,18 +54,18 @@ def _register_registry(actions: argparse._SubParsersAction[argparse.ArgumentPars
     publish = _action(actions, "publish", _publish, "publish an orb in our own registry")
     publish.add_argument("file", metavar="FILE", help="the orb; - is standard input")
     publish.add_argument("name", metavar="NAMESPACE/NAME@VERSION", help=f"{_VERSION_HELP}; or dev:LABEL, which may change")
-    _mirror(publish)
+    add_mirrors(publish)
     promote = _action(actions, "promote", _promote, "publish what dev:LABEL is now under a number")
     promote.add_argument("name", metavar="NAMESPACE/NAME@dev:LABEL")
     promote.add_argument("version", metavar="VERSION", help=_VERSION_HELP)
-    _mirror(promote)
+    add_mirrors(promote)
     take = _action(actions, "import", _import, "take a mirror's orbs over into our own registry")
     take.add_argument("folder", metavar="DIR", type=Path, help="laid out NAMESPACE/NAME/VERSION.yml")
     listing = _action(actions, "list", _list, "list the orbs of our own registry")
     listing.add_argument("namespace", metavar="NAMESPACE", nargs="?", help="only this one, with all versions")
     source = _action(actions, "source", _source, "print the source of an orb")
     source.add_argument("name", metavar="NAMESPACE/NAME[@VERSION]", help="VERSION is 1.2.3, 1.2, 1, volatile or dev:LABEL")
-    _mirror(source)
+    add_mirrors(source)
 
 
 def _action(
@@ -79,24 +78,6 @@ def _action(
     add_options(parser)
     parser.set_defaults(run=fn)
     return parser
-
-
-def _mirror(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--orb-mirror", type=Path, metavar="DIR", action="append", default=[], help=_MIRROR_HELP)
-
-
-def _shelf(args: argparse.Namespace) -> Shelf:
-    """The sources that the settings name, and the command's own mirrors before them."""
-    from appliance.clock import SystemClock
-    from appliance.orbs import Mirror
-    from appliance.orbs.shelf import from_settings
-
-    for folder in args.orb_mirror:
-        if not folder.is_dir():
-            raise BadRequest(f"--orb-mirror: {folder} is no folder")
-    settings = settings_of(args)
-    mirrors = [Mirror(folder) for folder in args.orb_mirror]
-    return from_settings(settings, Path(settings.text("data")), SystemClock(), mirrors)
 
 
 def _read(name: str) -> str:
@@ -112,7 +93,7 @@ def _read(name: str) -> str:
 def _validate(args: argparse.Namespace) -> int:
     from appliance.language.orb_document import check_orb
 
-    checked = check_orb(_read(args.file), file=shown(args.file), orbs=_shelf(args).source(args.org))
+    checked = check_orb(_read(args.file), file=shown(args.file), orbs=shelf_of(args).source(args.org))
     failed = is_failed(checked, bool(args.strict))
     if args.format == "json":
         print(json.dumps({"valid": not failed, "problems": as_json(checked)}, indent=2))
@@ -172,7 +153,7 @@ def _put(args: argparse.Namespace, store: Store, name: str, text: str, file: str
     if namespace is None:
         owner = orbs.split(name)[0]
         raise NotFound(f"there is no namespace {owner}; make it with `rondo orb namespace {owner}`")
-    source = _shelf(args).source(namespace.private_to)
+    source = shelf_of(args).source(namespace.private_to)
     checked = check_orb(text, file=file, orbs=source)
     if not checked.is_valid:
         return _refuse(checked)
@@ -206,7 +187,7 @@ def _import(args: argparse.Namespace) -> int:
         raise BadRequest(f"{args.folder} is no folder")
     args.orb_mirror = []
     with store_of(args) as store:
-        found = list(drafts_of(args.folder, _shelf(args).source(None)))
+        found = list(drafts_of(args.folder, shelf_of(args).source(None)))
         drafts = [one for one in found if isinstance(one, Draft)]
         refused = [one for one in found if isinstance(one, str)]
         outcomes = store.write(lambda tx: put_all(tx, drafts, store.now_ms))
@@ -255,7 +236,7 @@ def _found(args: argparse.Namespace, name: str) -> str:
         if own is not None:
             return own.source
     try:
-        return _shelf(args).source(None).resolve(name).text
+        return shelf_of(args).source(None).resolve(name).text
     except LookupError as error:
         raise NotFound(f"{name} cannot be had: {error}") from None
 
@@ -270,7 +251,7 @@ def _has_store(args: argparse.Namespace) -> bool:
 def _lock(args: argparse.Namespace) -> int:
     from appliance.orbs.lock import Recorder, write
 
-    recorder = Recorder(_shelf(args).source(args.org))
+    recorder = Recorder(shelf_of(args).source(args.org))
     for file in args.files:
         args.file = file
         compiled = compile_file(args, recorder)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from appliance.cli import project_caches, project_keys
 from appliance.cli.place import Store, add_options, project_of, store_of
+from appliance.cli.typed import typed
 from appliance.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -188,9 +188,7 @@ def _env(args: argparse.Namespace) -> int:
                 raise NotFound(f"{project.name} has no variable {name}")
             return 0
         check(name, "", 0)  # before a value is asked for
-        if sys.stdin.isatty():
-            print(f"value of {name}, end with Ctrl-D:", file=sys.stderr)
-        value = sys.stdin.read().removesuffix("\n")
+        value = typed(f"value of {name}").removesuffix("\n")
         store.write(lambda tx: projects.set_secret(tx, store.box, project.id, name, value, store.now_ms))
     return 0
 

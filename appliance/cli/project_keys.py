@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appliance.cli.place import Store, add_options, project_of, store_of
+from appliance.cli.typed import typed
 
 if TYPE_CHECKING:
     from appliance.model import Project
@@ -110,9 +110,7 @@ def _add_additional(args: argparse.Namespace) -> int:
 
     with store_of(args) as store:
         project = project_of(store.tx, args.name)
-        if sys.stdin.isatty():
-            print("the private key, end with Ctrl-D:", file=sys.stderr)
-        pair = ssh_keys.read(sys.stdin.read(ssh_keys.LARGEST_KEY + 1))
+        pair = ssh_keys.read(typed("the private key", ssh_keys.LARGEST_KEY + 1))
         store.write(lambda tx: keys.add_additional_key(tx, store.box, project.id, pair, args.host, store.now_ms))
     print(f"added for {args.host or 'every host'}: {pair.md5}  {pair.sha256}")
     return 0
