@@ -102,20 +102,20 @@ async def people(world: World) -> None:
         if world.is_over:
             continue
         config_of |= {revision: config for revision, (_, config) in world.story.pushed.items()}
-        for row in world.rows(
+        rows = world.rows(
             "SELECT workflows.id, stopped_at_ms, json_extract(pipelines.event, '$.revision') AS revision"
             " FROM workflows JOIN pipelines ON pipelines.id = pipeline_id"
-        ):
-            config = config_of.get(row["revision"])
-            if config is None:
-                continue
-            if row["stopped_at_ms"] is None and config.may_cancel and world.chance.random() < 0.006:
+        )
+        theirs = [row for row in rows if (of := config_of.get(row["revision"])) is not None and of.may_cancel]
+        for row in theirs:
+            if row["stopped_at_ms"] is None and world.chance.random() < 0.006:
                 status = await world.ask("POST", f"/api/v2/workflow/{row['id']}/cancel")
                 world.story.others["cancels"] += status == 202
-            elif row["stopped_at_ms"] is not None and config.may_cancel and world.chance.random() < 0.001:
-                wish = world.chance.choice(({"from_failed": True}, {}))
-                status = await world.ask("POST", f"/api/v2/workflow/{row['id']}/rerun", wish)
-                world.story.others["reruns"] += status == 202
+        over = [row["id"] for row in theirs if row["stopped_at_ms"] is not None]
+        if over and world.chance.random() < 0.03:  # not each by chance: there are ever more, and pushes would starve
+            wish = world.chance.choice(({"from_failed": True}, {}))
+            status = await world.ask("POST", f"/api/v2/workflow/{world.chance.choice(over)}/rerun", wish)
+            world.story.others["reruns"] += status == 202
 
 
 # What falls down on it
