@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _ARTIFACTS_LAST_MS = 30 * _DAY_MS  # spec 2.3
 _RESULTS_LAST_MS = 60 * _DAY_MS
-_AT_ONCE = 250  # rows removed in one transaction: others wait for the writer meanwhile
-_ROUNDS = 200  # of one sweep; the next one goes on
+_AT_ONCE = 100  # rows removed in one transaction: others wait for the writer meanwhile
+_ROUNDS = 500  # of one sweep; the next one goes on
 _IDS = {Blobs.CACHES: caches.ids, Blobs.LAYERS: workspaces.ids, Blobs.ARTIFACTS: artifacts.ids}
 
 

@@ -18,9 +18,9 @@ from appliance.store.database import Database
 log = logging.getLogger(__name__)
 
 _REST_MS = 86_400_000  # for who reran what is old: they want to see how it ended; and its runner may still write
-_PIPELINES = 8  # in one transaction: others wait for the writer meanwhile
+_PIPELINES = 4  # in one transaction: others wait for the writer meanwhile
 _JOBS = 500
-_ROUNDS = 50  # of one sweep; the next goes on
+_ROUNDS = 100  # of one sweep; the next goes on
 _PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -121,5 +121,7 @@ class Retention:
             self._at = (self._at + 1) % len(_PREFIXES)
             there = await asyncio.to_thread(self._blobs.jobs_with_logs, prefix)
             if there:
-                known = await self._db.read(lambda tx: retention.known_jobs(tx, prefix))  # noqa: B023
+                known: set[str] = set()
+                for digit in "0123456789abcdef":  # of a million jobs some hundred at a time
+                    known |= await self._db.read(lambda tx: retention.known_jobs(tx, prefix + digit))  # noqa: B023
                 await asyncio.to_thread(self._blobs.drop_logs, there - known)
