@@ -238,13 +238,15 @@ class Trigger:
     """An event that asks for a pipeline, as a door understood and verified it.
 
     `semantic_key` says what it means ("push refs/heads/main BEFORE AFTER"): the same meaning under another delivery id is
-    the same trigger. `delivery_id` is the forge's. One of `branch` and `tag` is set.
+    the same trigger. `delivery_id` is the forge's, and so are the words of `moment`, when it happened: they tell one event
+    from another of the same meaning. One of `branch` and `tag` is set.
     """
 
     project_id: ProjectId
     kind: TriggerKind
     semantic_key: str
     delivery_id: str | None = None
+    moment: str = ""
     branch: str | None = None
     tag: str | None = None
     revision: str

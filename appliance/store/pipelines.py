@@ -111,15 +111,18 @@ def add_trigger(tx: Tx, trigger: Trigger, now_ms: int, *, is_skipped: bool = Fal
     """Write a trigger down; None when the same delivery or the same meaning is there already.
 
     A forge's meaning is only good for a while: a branch that goes back and comes again does so under a delivery of its own.
+    What happened at the same moment is the same, however late it is told by our clock.
     """
     if trigger.delivery_id is not None:
         tx.execute(
             "UPDATE triggers SET semantic_key = semantic_key || ' #' || id WHERE project_id = :project"
-            " AND semantic_key = :key AND delivery_id <> :delivery AND accepted_at_ms < :before",
+            " AND semantic_key = :key AND delivery_id <> :delivery AND accepted_at_ms < :before"
+            " AND (:moment = '' OR coalesce(json_extract(event, '$.moment'), '') <> :moment)",
             {
                 "project": trigger.project_id,
                 "key": trigger.semantic_key,
                 "delivery": trigger.delivery_id,
+                "moment": trigger.moment,
                 "before": now_ms - _SAME_MEANING_MS,
             },
         )

@@ -16,6 +16,7 @@ from appliance.vcs.strict_json import parse_object, prose, whole_number, word
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,100}")
 _MESSAGE_LIMIT = 20_000
+_LONGEST_MOMENT = 40
 _NEWS = ("opened", "reopened", "synchronize")
 
 
@@ -84,6 +85,7 @@ def _push(project: Project, delivery_id: str, document: Mapping[str, Any]) -> Tr
         kind=TriggerKind.WEBHOOK,
         semantic_key=f"push {ref} {before} {after}",
         delivery_id=delivery_id,
+        moment=_moment(document, "repository", "pushed_at"),
         branch=branch,
         tag=tag,
         revision=_commit_of(document, after, is_tag=tag is not None),
@@ -112,6 +114,7 @@ def _pull_request(project: Project, delivery_id: str, document: Mapping[str, Any
         kind=TriggerKind.WEBHOOK,
         semantic_key=f"pull_request {number} {head}",
         delivery_id=delivery_id,
+        moment=_moment(document, "pull_request", "updated_at"),
         branch=branch,
         revision=head,
         actor=word(document, "sender", "login"),
@@ -144,6 +147,12 @@ def _told(document: Mapping[str, Any], number: int, action: str) -> PullRequest:
         head_owner=prose(document, *of, "head", "repo", "owner", "login"),
         head_name=prose(document, *of, "head", "repo", "name"),
     )
+
+
+def _moment(document: Mapping[str, Any], of: str, name: str) -> str:
+    """A number of seconds, or a date: both hooks of one repository say the same of one event. No reason to refuse one."""
+    found = document[of].get(name)
+    return str(found)[:_LONGEST_MOMENT] if isinstance(found, int | str) else ""
 
 
 def _sender_id(document: Mapping[str, Any]) -> str:

@@ -119,6 +119,15 @@ def test_a_branch_that_goes_back_and_comes_again_is_a_new_event_after_a_while(tx
     assert moves.accept(tx, push(project, delivery="d1"), NOW + 22 * 60_000, True) is None, "a replay for ever"
 
 
+def test_an_event_of_the_same_moment_is_the_same_however_late_it_comes(tx: Tx, project: Project) -> None:
+    """Two webhooks of one repository, and our clock jumps between them."""
+    at_noon = replace(push(project, delivery="d1"), moment="1760000000")
+    assert moves.accept(tx, at_noon, NOW, True) is not None
+    assert moves.accept(tx, replace(at_noon, delivery_id="d2"), NOW + 86_400_000, True) is None
+    assert moves.accept(tx, replace(at_noon, delivery_id="d3", moment="1760086400"), NOW + 86_400_000, True) is not None
+    assert moves.accept(tx, replace(at_noon, delivery_id="d4", moment=""), NOW + 2 * 86_400_000, True) is not None
+
+
 def test_skip_ci_leaves_no_pipeline_except_where_it_is_not_honoured(tx: Tx, project: Project) -> None:
     skipped = moves.accept(tx, push(project, message="x [skip ci]"), NOW, True)
     assert skipped is not None and skipped.is_skipped

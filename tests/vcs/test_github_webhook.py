@@ -66,6 +66,14 @@ def test_a_delivery_means_what_it_says(path: Path) -> None:
     assert {name: getattr(found, name) for name in expect} == expect
 
 
+@pytest.mark.parametrize(
+    ("said", "moment"), [(1433616103, "1433616103"), ("2015-06-06T18:41:43Z", "2015-06-06T18:41:43Z"), (None, ""), ({}, "")]
+)
+def test_the_moment_of_a_push_is_the_forges(said: object, moment: str) -> None:
+    found = receive(push(repository={**load("push_branch")["body"]["repository"], "pushed_at": said}))
+    assert isinstance(found, Trigger) and found.moment == moment
+
+
 ELSEWHERE = {"full_name": "acme/app", "fork": False}
 
 
