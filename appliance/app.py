@@ -21,7 +21,7 @@ from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
 from appliance.clock import Clock, SystemClock
-from appliance.core import Core, Reach, at_work, drafter_of, made, of_this_host, trade, upkeep
+from appliance.core import Core, Reach, at_work, drafter_of, made, of_this_host, trade
 from appliance.engine.commands import Commands
 from appliance.engine.recovery import adopt_secrets, recover
 from appliance.model import Vcs
@@ -32,6 +32,7 @@ from appliance.sshd.door import Door
 from appliance.start import bound, data_folder, locked, note_addresses, url_of
 from appliance.store import people
 from appliance.store.database import Database, Tx
+from appliance.upkeep import upkeep
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
 from appliance.vcs.github import GitHub

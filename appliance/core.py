@@ -20,23 +20,17 @@ from appliance.bell import Bell
 from appliance.blobs import Blobs, check_room
 from appliance.clock import Clock
 from appliance.crypto import SecretBox, load_or_make_key
-from appliance.engine import custom, placement
+from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
-from appliance.engine.courier import Courier
 from appliance.engine.drafting import Choose, Drafter
 from appliance.engine.expiry import Expiry
-from appliance.engine.intake import Intake
-from appliance.engine.janitor import Janitor
-from appliance.engine.retention import Retention
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
-from appliance.engine.schedules import Schedules
 from appliance.engine.workshop import Limits, OnFailure, Workshop
 from appliance.errors import BadRequest, SettingsError
 from appliance.executors.base import Executor
 from appliance.executors.docker_plan import Begun
-from appliance.executors.local import LocalExecutor
 from appliance.model import Project, Vcs
 from appliance.orbs import shelf
 from appliance.settings import Settings
@@ -47,7 +41,6 @@ from appliance.vcs.known_hosts import KnownHosts
 from appliance.vcs.mirror import Identity
 
 if TYPE_CHECKING:
-    from appliance.executors.docker import DockerExecutor
     from appliance.pool import Pool
     from appliance.sshd.runners import Runners
 
@@ -188,34 +181,9 @@ def trade(core: Core, reach: Reach, drafter: Drafter, resumed: list[jobs.Node]) 
     ]
 
 
-def upkeep(core: Core, reach: Reach, drafter: Drafter) -> list[Coroutine[Any, Any, None]]:
-    """The loops of an appliance that stays up: pipelines begin by themselves, and old things go."""
-    return [
-        _intake(core, drafter, reach).run(),
-        Courier(db=core.db, bell=core.bell, clock=core.clock, providers=core.providers, web_url=core.web_url).run(),
-        *(_keep_warm(core, executor) for executor in _warm_ones(core)),
-        _janitor(core).run(),
-        _schedules(core).run(),
-    ]
-
-
 def of_this_host(core: Core) -> dict[str, Executor]:
     """The executors that are not machines."""
     return {key: executor for key, executor in core.executors.items() if machines.name_of(key) is None}
-
-
-def _warm_ones(core: Core) -> list[DockerExecutor]:
-    """The executors that make containers ahead, if any."""
-    from appliance.executors.docker import DockerExecutor
-
-    if not core.settings.integer("docker.warm"):
-        return []
-    return [executor for executor in core.executors.values() if isinstance(executor, DockerExecutor)]
-
-
-async def _keep_warm(core: Core, executor: DockerExecutor) -> None:
-    rules, now_ms = choices.docker_rules(core.settings), core.clock.now_ms()
-    await executor.keep_warm(await core.db.read(lambda tx: custom.of_docker(tx, core.places, rules, now_ms)))
 
 
 def _workshop(core: Core, reach: Reach) -> Workshop:
@@ -256,31 +224,6 @@ def _expiry(core: Core) -> Expiry:
     return Expiry(db=core.db, bell=core.bell, clock=core.clock, patience=choices.patience(core.settings))
 
 
-def _schedules(core: Core) -> Schedules:
-    return Schedules(
-        db=core.db,
-        bell=core.bell,
-        clock=core.clock,
-        providers=core.providers,
-        patience_s=core.settings.number("git.patience"),
-    )
-
-
-def _janitor(core: Core) -> Janitor:
-    return Janitor(
-        db=core.db,
-        clock=core.clock,
-        blobs=core.blobs,
-        executors=of_this_host(core),
-        cache_quota=core.settings.integer("caches.quota"),
-        artifact_quota=core.settings.integer("artifacts.quota"),
-        disk_floor=core.settings.integer("disk.floor"),
-        docker_layers_days=core.settings.number("remote_docker.layers_days"),
-        every_s=core.settings.number("retention.every"),
-        retention=Retention(db=core.db, blobs=core.blobs, terms=choices.terms(core.settings)),
-    )
-
-
 def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
     return Scheduler(
         db=core.db,
@@ -319,19 +262,6 @@ def _continuer(core: Core, drafter: Drafter) -> Continuer:
     )
 
 
-def _intake(core: Core, drafter: Drafter, reach: Reach) -> Intake:
-    return Intake(
-        db=core.db,
-        bell=core.bell,
-        clock=core.clock,
-        providers=core.providers,
-        drafter=drafter,
-        git_url=reach.git_url,
-        largest_config=core.settings.integer("git.largest_config"),
-        patience_s=core.settings.number("git.patience"),
-    )
-
-
 @asynccontextmanager
 async def _executors(
     settings: Settings, data: Path, instance: str, begun: Begun | None
@@ -343,6 +273,8 @@ async def _executors(
         options = where.docker_options(settings, begun.network if begun is not None else None)
         found["docker"] = DockerExecutor(instance, where.docker_url(settings), options=options, begun=begun)
     if settings.is_on("local.enabled"):
+        from appliance.executors.local import LocalExecutor
+
         found["local"] = LocalExecutor(instance, data / "sandboxes")
     try:
         yield found

@@ -7,9 +7,14 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.errors import StoreError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
@@ -19,11 +24,14 @@ class SecretBox:
     """Encrypts small values with AES-256-GCM; `purpose` binds a value to its place, so rows cannot be swapped."""
 
     def __init__(self, key: bytes) -> None:
-        # cryptography comes with asyncssh; imported here because it costs 40 ms that the command line does not need.
+        self._key = key
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        # cryptography comes with asyncssh; imported here because it costs 40 ms that who has no secret does not need.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self._cipher = AESGCM(key)
-        self._key = key
+        return AESGCM(self._key)
 
     def derive(self, purpose: str) -> str:
         """A token of 256 bits that only the holder of the key can work out, the same one for the same purpose."""

@@ -6,9 +6,7 @@ All that is wrong is told at once, one line each.
 
 from __future__ import annotations
 
-import difflib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,6 +254,8 @@ def load(path: Path | None, environment: Mapping[str, str], usual: Mapping[str, 
 
 
 def _from_file(path: Path, values: dict[str, Value], problems: list[str]) -> None:
+    import tomllib  # not for those who have no file
+
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -383,6 +383,8 @@ def _in_unit(option: Option) -> str:
 
 
 def _did_you_mean(name: str, known: Iterable[str] = _BY_NAME) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -100,6 +99,8 @@ def _of_context(folder: Path) -> str:
         name = os.environ.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
         if not name or name == "default":
             return ""
+        import hashlib  # loads OpenSSL
+
         meta = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
         return str(json.loads(meta.read_text())["Endpoints"]["docker"]["Host"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ROOF = {
     "app",
     "core",
+    "upkeep",
     "where",
     "pool",
     "connections",

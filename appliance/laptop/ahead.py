@@ -11,7 +11,6 @@ tree. If the config has changed since then, a first look at it (`first`) correct
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -84,8 +83,8 @@ class Ahead:
             self._start(recall(self._state, self._asked, self._settings))
 
     def correct(self, seen: str, guess: Callable[[], Guess | None]) -> None:
-        """`seen` is all that `guess` depends on: if it is not what it was last time, `guess` says what is wanted."""
-        self._seen = hashlib.sha256(seen.encode()).hexdigest()
+        """`seen` is a digest of all that `guess` depends on: if it is not that of last time, `guess` says what is wanted."""
+        self._seen = seen
         if self._guess is not None and self._guess.seen == self._seen:
             return
         with contextlib.suppress(*_TROUBLE):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from appliance import language, where
 from appliance.engine import placement
 from appliance.errors import BadRequest, SettingsError
@@ -36,11 +38,11 @@ def first_guess(source: str, snapshot: Snapshot, wishes: Wishes, settings: Setti
 
 
 def view(source: str, snapshot: Snapshot, wishes: Wishes) -> str:
-    """All that the guess depends on beside the settings. The revision is another one after each change of a file."""
+    """A digest of all that the guess depends on beside the settings. The revision is new after each change of a file."""
     values = _values(snapshot, wishes)
     if _REVISION not in source:
         del values[_REVISION]
-    return repr((source, values, wishes.choice))
+    return hashlib.sha256(repr((source, values, wishes.choice)).encode()).hexdigest()
 
 
 def _values(snapshot: Snapshot, wishes: Wishes) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from appliance import file_lock
 from appliance.errors import BadRequest, Conflict
-from appliance.vcs import working_tree
+from appliance.vcs.own_git import root_of
 
 NAME = ".rondo"
 USUAL_CONFIG = Path(".circleci/config.yml")
@@ -56,7 +55,7 @@ class Place:
 
 def find(folder: Path, config: Path | None) -> Place:
     """The place that `folder` is in. Raises BadRequest when there is no config."""
-    root = working_tree.root_of(folder)
+    root = root_of(folder)
     if root is None:
         above = (folder, *folder.parents)
         root = next((each for each in above if (each / USUAL_CONFIG).is_file()), folder)
@@ -90,6 +89,8 @@ def _make_state(place: Place) -> None:
     if state.is_symlink() or state.is_file():
         state.unlink()
     shutil.rmtree(state, ignore_errors=True)
+    import tempfile  # for the first run only
+
     made = Path(tempfile.mkdtemp(prefix="state-", dir=place.own))
     (made / mark).write_text(f"{made.stat().st_ino}\n")
     try:

@@ -7,7 +7,6 @@ redirects only where the caller says so; time and size bounded for the whole exc
 from __future__ import annotations
 
 import contextlib
-import http.client
 import queue
 import re
 import socket
@@ -17,11 +16,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from appliance import __version__
 from appliance.orbs.addresses import Network, is_allowed, is_loopback
 from appliance.orbs.names import Unreachable
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 _REDIRECTS = 3
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
@@ -105,13 +108,15 @@ class Fetcher:
     def _exchange(
         self, place: _Place, method: str, body: bytes | None, headers: Mapping[str, str], deadline: float
     ) -> _Answer:
+        from http.client import HTTPConnection, HTTPException  # take long to load, and most configs fetch nothing
+
         addresses = self._addresses(place, deadline)
         headers = {"Accept-Encoding": "identity", "User-Agent": f"rondo/{__version__}", "Connection": "close", **headers}
         try:
             with _connected(addresses, place.port, deadline) as line:
                 if place.scheme == "https":
                     line.encrypt(self._tls or ssl.create_default_context(), place.host)
-                connection = http.client.HTTPConnection(place.host, place.port)
+                connection = HTTPConnection(place.host, place.port)
                 connection.default_port = _PORTS[place.scheme]
                 connection.sock = line.socket
                 connection.request(method, place.path, body, dict(headers))
@@ -119,7 +124,7 @@ class Fetcher:
                     return self._answer(response)
         except TimeoutError:
             raise Unreachable(f"{place.host} took longer than {self._timeout_s:g} s.") from None
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise Unreachable(f"{place.host} gave no answer: {_plain(error)}.") from error
 
     def _addresses(self, place: _Place, deadline: float) -> Sequence[str]:
@@ -136,7 +141,7 @@ class Fetcher:
             raise LookupError("only https addresses are fetched.")
         return found
 
-    def _answer(self, response: http.client.HTTPResponse) -> _Answer:
+    def _answer(self, response: HTTPResponse) -> _Answer:
         if response.status != 200:
             return _Answer(response.status, response.getheader("Location"), b"")
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
@@ -147,7 +152,7 @@ class Fetcher:
         if length > self._largest_bytes or len(body) > self._largest_bytes:
             raise LookupError(f"the answer is larger than {self._largest_bytes} bytes.")
         if len(body) < length:
-            raise http.client.IncompleteRead(body, length - len(body))
+            raise OSError(f"it broke off after {len(body)} of {length} bytes")
         return _Answer(200, None, body)
 
 
@@ -234,12 +239,14 @@ class _Line:
 
 @contextmanager
 def _connected(addresses: Sequence[str], port: int, deadline: float) -> Iterator[_Line]:
+    from http.client import HTTPException
+
     line = _Line(_connect(addresses, port, deadline), deadline)
     try:
         yield line
         if line.is_over:
             raise TimeoutError
-    except (OSError, http.client.HTTPException):
+    except (OSError, HTTPException):
         if line.is_over:
             raise TimeoutError from None
         raise

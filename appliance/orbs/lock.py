@@ -7,7 +7,6 @@ the version that was locked, whatever has been published since; a text that is a
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,6 +41,8 @@ def _quoted(text: str) -> str:
 
 def read(text: str) -> dict[str, Entry]:
     """The entries of a lock file. Raises BadRequest."""
+    import tomllib  # most configs have none
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -1,9 +1,9 @@
-"""Shell texts that run inside a sandbox, read as package data: from a folder, a wheel or a one-file build alike."""
+"""Shell texts that run inside a sandbox. They lie beside this file: in a folder, a wheel and a one-file build alike."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 
 @cache
@@ -16,5 +16,5 @@ def supervisor() -> str:
 @cache
 def text(name: str) -> str:
     """The text of shim `name` ("supervise.sh") without its comment lines: it travels as one argument."""
-    lines = resources.files(__name__).joinpath(name).read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name(name).read_text("utf-8").splitlines()
     return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#")) + "\n"

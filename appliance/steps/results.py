@@ -135,11 +135,6 @@ def _words(found: _Found, path: str) -> str:
     return "\n".join([*lines, results.summary(Counter(test.verdict for test in found.tests)), ""])
 
 
-def wants_timings(step: plans.Run) -> bool:
-    """Whether a step looks as if it splits by timings. Others are not held up by the search for some."""
-    return "timings" in step.command or "tests run" in step.command
-
-
 async def deliver_timings(node: NodeView) -> None:
     """Show the job the results of an earlier run, for `circleci tests split --split-by=timings`."""
     data = node.data

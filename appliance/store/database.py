@@ -11,7 +11,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ T = TypeVar("T")
 Tx = sqlite3.Connection
 """What store functions take: a connection inside a transaction, rows by name."""
 
+_MIGRATIONS = Path(__file__).with_name("migrations")
 _READERS = 2
 
 
@@ -154,7 +154,7 @@ def _prepare(connection: Tx, read_only: bool) -> None:
 def migrate(connection: Tx) -> None:
     """Bring the schema to the newest version: each file of `migrations/` once, in order, each in its transaction."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    steps = sorted(file.name for file in resources.files(__package__).joinpath("migrations").iterdir())
+    steps = sorted(file.name for file in _MIGRATIONS.iterdir())
     steps = [name for name in steps if name.endswith(".sql")]
     if version > len(steps):
         raise StoreError(
@@ -162,7 +162,7 @@ def migrate(connection: Tx) -> None:
             "start that one, or restore a backup"
         )
     for number, name in enumerate(steps[version:], version + 1):
-        sql = resources.files(__package__).joinpath("migrations", name).read_text("utf-8")
+        sql = (_MIGRATIONS / name).read_text("utf-8")
         try:
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
         except sqlite3.Error:

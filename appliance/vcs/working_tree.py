@@ -7,19 +7,16 @@ The same files on the same commit give the same id: `{{ .Revision }}` and caches
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import VcsError
 from appliance.model import Commit
-from appliance.vcs.words import readable
+from appliance.vcs.own_git import git
 
-_LONGEST_S = 600.0
 _FIRST = "1577836800 +0000"  # the date of a tree that has no commit below it
 _FIELDS = "%H%x00%T%x00%cd%x00%an%x00%ae%x00%aI%x00%s%x00%b"
 _UNTOUCHED = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
@@ -49,14 +46,6 @@ class _Head:
     commit: Commit
 
 
-def root_of(folder: Path) -> Path | None:
-    """The top of the working tree that `folder` is in; None when it is in none, or there is no git."""
-    try:
-        return Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    except VcsError:
-        return None
-
-
 def take(root: Path, store: Path, own: str) -> Snapshot:
     """Photograph the tree at `root` into the bare repository `store`, which is ours alone; `own` is our folder in it.
 
@@ -66,9 +55,9 @@ def take(root: Path, store: Path, own: str) -> Snapshot:
     if not (root / ".git").exists():
         return _without_git(root, store)
     with ThreadPoolExecutor(4) as pool:
-        places = pool.submit(_git, root, "rev-parse", *_paths("index", "objects", "shallow"))
+        places = pool.submit(git, root, "rev-parse", *_paths("index", "objects", "shallow"))
         head = pool.submit(_head, root)
-        refs = pool.submit(_git, root, "for-each-ref", "--format=%(objectname) %(refname) %(symref)")
+        refs = pool.submit(git, root, "for-each-ref", "--format=%(objectname) %(refname) %(symref)")
         said = pool.submit(_told, root, own)
         index, objects, shallow = (root / line for line in places.result().splitlines())
         tree, notes = _tree(root, store, index, objects)
@@ -136,8 +125,8 @@ def _tree(root: Path, store: Path, index: Path, objects: Path | None) -> tuple[s
         environment |= {"GIT_DIR": str(store), "GIT_WORK_TREE": str(root)}
     else:
         (store / "objects" / "info" / "alternates").write_text(f"{objects.resolve()}\n")
-    _git(root, *_UNTOUCHED, *_NO_ADVICE, "add", "--all", "--", ".", environment=environment)
-    tree = _git(root, *_UNTOUCHED, "write-tree", environment=environment).strip()
+    git(root, *_UNTOUCHED, *_NO_ADVICE, "add", "--all", "--", ".", environment=environment)
+    tree = git(root, *_UNTOUCHED, "write-tree", environment=environment).strip()
     return tree, _about_modules(root, environment)
 
 
@@ -152,14 +141,14 @@ def _about_modules(root: Path, environment: Mapping[str, str]) -> list[str]:
     """Repositories inside this one come as commits, not as files: what is not committed in them stays behind."""
     if not (root / ".gitmodules").exists() and not _has_links(root, environment):
         return []
-    listed = _git(root, *_UNTOUCHED, "ls-files", "--stage", "-z", environment=environment)
+    listed = git(root, *_UNTOUCHED, "ls-files", "--stage", "-z", environment=environment)
     links = [entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("160000 ")]
     modules = (root / ".gitmodules").read_text("utf-8", "replace") if (root / ".gitmodules").exists() else ""
     notes = []
     for link in links:
         if f"path = {link}\n" not in modules:
             notes.append(f"{link} is a git repository of its own: jobs find an empty folder there")
-        elif (root / link / ".git").exists() and _git(root / link, "status", "--porcelain").strip():
+        elif (root / link / ".git").exists() and git(root / link, "status", "--porcelain").strip():
             notes.append(f"submodule {link} has changes that are not committed: jobs see its commit without them")
     return notes
 
@@ -167,16 +156,16 @@ def _about_modules(root: Path, environment: Mapping[str, str]) -> list[str]:
 def _has_links(root: Path, environment: Mapping[str, str]) -> bool:
     """Whether `add` met a repository that is no submodule: seen in what changed against the commit, which is cheap."""
     try:
-        changed = _git(root, *_UNTOUCHED, "diff-index", "--cached", "--raw", "HEAD", environment=environment)
+        changed = git(root, *_UNTOUCHED, "diff-index", "--cached", "--raw", "HEAD", environment=environment)
     except VcsError:  # no commit yet
-        changed = _git(root, *_UNTOUCHED, "ls-files", "--stage", environment=environment)
+        changed = git(root, *_UNTOUCHED, "ls-files", "--stage", environment=environment)
         return any(line.startswith("160000 ") for line in changed.splitlines())
     return any(line.split(" ")[1] == "160000" for line in changed.splitlines())
 
 
 def _head(root: Path) -> _Head | None:
     try:
-        said = _git(root, "log", "-1", "--no-show-signature", "--date=raw", f"--format={_FIELDS}", "HEAD", "--")
+        said = git(root, "log", "-1", "--no-show-signature", "--date=raw", f"--format={_FIELDS}", "HEAD", "--")
     except VcsError:  # no commit yet
         return None
     revision, tree, date, name, email, at, subject, body = said.rstrip("\n").split("\0")
@@ -193,7 +182,7 @@ def _told(root: Path, own: str) -> tuple[str | None, str | None, bool]:
 
 def _said(root: Path, *arguments: str) -> str | None:
     try:
-        return _git(root, *arguments).strip() or None
+        return git(root, *arguments).strip() or None
     except VcsError:
         return None
 
@@ -212,7 +201,7 @@ def _commit(root: Path, store: Path, objects: Path | None, tree: str, head: _Hea
     parents = ["-p", head.revision] if has_parent and head is not None else []
     message = f"{said.subject}\n\n{said.body}\n" if said.body else f"{said.subject}\n"
     arguments = ("-c", "commit.gpgSign=false", "commit-tree", "--no-gpg-sign", *parents, tree)
-    return _git(root, *arguments, environment=environment, stdin=message).strip()
+    return git(root, *arguments, environment=environment, stdin=message).strip()
 
 
 def _note_refs(store: Path, listed: str) -> None:
@@ -243,28 +232,3 @@ def _default_branch(listed: str, branch: str | None) -> str:
         if f"refs/remotes/origin/{name}" in names or f"refs/heads/{name}" in names:
             return name
     return branch or "main"
-
-
-def _git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> str:
-    """The user's own git, with their configuration: it is their tree. Raises VcsError."""
-    known = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
-    verb = next(word for word in _words(arguments))
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=known, input=stdin.encode(), capture_output=True, timeout=_LONGEST_S
-        )
-    except FileNotFoundError:
-        raise VcsError("there is no git here, and jobs check their code out with it: install git") from None
-    except subprocess.TimeoutExpired:
-        raise VcsError(f"git {verb} took longer than {_LONGEST_S:g} s in {folder}") from None
-    if done.returncode != 0:
-        raise VcsError(f"git {verb} failed in {folder}: {readable(done.stderr) or f'exit code {done.returncode}'}")
-    return done.stdout.decode("utf-8", "surrogateescape")
-
-
-def _words(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the options of git itself."""
-    rest = list(arguments)
-    while rest[:1] == ["-c"]:
-        rest = rest[2:]
-    return rest

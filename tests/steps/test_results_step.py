@@ -11,6 +11,7 @@ from appliance.executors.base import Command, Container, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeSandbox
 from appliance.language import plan as plans
 from appliance.steps import results as step_results
+from appliance.steps import run
 from appliance.steps.base import SUCCESS, Data, Keys, NodeView, Outcome, Source
 from appliance.store import jobs, results
 from tests.web.world import World, job, serving_world, workflow
@@ -118,4 +119,4 @@ async def test_a_job_is_shown_the_timings_that_were_chosen(world: World) -> None
     ],
 )
 def test_only_steps_that_split_by_timings_are_held_up(command: str, wants: bool) -> None:
-    assert step_results.wants_timings(plans.Run(command=command, name="x")) is wants
+    assert run.wants_timings(plans.Run(command=command, name="x")) is wants
