@@ -74,9 +74,12 @@ def _run(args: argparse.Namespace) -> int:
     from appliance.laptop import place as places
 
     try:
-        place = places.find(Path.cwd(), args.config)
-        wishes = _wishes(args)
-        settings = _settings(args, place, wishes)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(places.find, Path.cwd(), args.config)
+            wishes = _wishes(args)  # while git says where the tree begins
+            settings = _settings(args, wishes)
+            place = found.result()
+        settings = settings.replaced(data=str(place.state))
         places.prepare(place)
         with places.held(place, waits=args.wait), places.noted(place) as had_crashed:
             return _begin(args, place, wishes, settings, had_crashed=had_crashed)
@@ -94,9 +97,7 @@ def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Set
     if wishes.executor != "docker":
         return _go_on(args, place, wishes, settings, None, had_crashed=had_crashed)
     from appliance.laptop.ahead import Ahead
-    from appliance.where import persons_docker_url
 
-    settings = settings.replaced(docker__url=persons_docker_url(settings))
     begun = Ahead(settings, place.state, f"{place.config} {wishes.choice}")
     try:
         if not (had_crashed or args.list):
@@ -200,9 +201,10 @@ def _text(file: Path) -> str:
         raise BadRequest(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Settings:
+def _settings(args: argparse.Namespace, wishes: Wishes) -> Settings:
     """The user's file and environment on top of what suits a laptop. Never a file of the project: it could ask for much."""
     from appliance.settings import load
+    from appliance.where import persons_docker_url
 
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rondo" / "run.toml"
     file = args.settings or (home if home.is_file() else None)
@@ -218,8 +220,8 @@ def _settings(args: argparse.Namespace, place: Place, wishes: Wishes) -> Setting
         },
     )
     return settings.replaced(
-        data=str(place.state),
         docker__enabled=wishes.executor == "docker",
+        docker__url=persons_docker_url(settings),
         local__enabled=wishes.executor == "local",
         local__takes="all",
         jobs__environment={**settings.table("jobs.environment"), **wishes.environment},

@@ -224,6 +224,8 @@ class SupervisedSandbox(ABC):
     async def _follow_alone(self, command: Command, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         self._turn += 1
         turn, silent, wait_s = self._turn, 0, self._pace.before_asking_s
+        if turn == 1:
+            wait_s *= 2  # the supervisor may just be beginning
         began_s = asyncio.get_running_loop().time()
         reading = _Reading(command, offset, self._write)
         await self._send(reading.run())

@@ -145,7 +145,6 @@ class Ahead:
         self._guess = guess
         self._answered.clear()
         spec = replace(guess.spec, node=f"{self._next_job + guess.before}.0")
-        self._facts = self._threads.submit(self._look, spec.containers[0].image)
         self._making = self._threads.submit(self._make, spec, guess.room, self._making)
 
     def _look(self, image: str) -> tuple[Room, Image]:
@@ -164,30 +163,33 @@ class Ahead:
         return primary_config(self._instance, spec, image, room, NETWORK, options, shim.supervisor())
 
     def _make(self, spec: SandboxSpec, room: Room | None, former: Future[_Made | None]) -> _Made | None:
-        """In the place of the `former`, unless that is the same."""
+        """In the place of the `former`, unless that is the same.
+
+        Where the `room` is known, what the engine says is only needed by who takes the container, and asked meanwhile.
+        """
+        made = former.result()
+        container_id = ""
         try:
-            config = None
-            with contextlib.suppress(*_TROUBLE):
-                config = self._config(spec, room)
-            made = former.result()
+            if room is None:
+                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+            config = self._config(spec, room)
             if made is not None and (made.node, made.config) == (spec.node, config):
                 return made
             if made is not None:
                 self.remove(made.id)
-            return None if config is None else self._run(spec.node, config)
+            name = urlencode({"name": container_name(self._instance, spec.node, 0)})
+            container_id = self._ask("POST", f"/containers/create?{name}", config)["Id"]
+            if room is not None:
+                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+            self._ask("POST", f"/containers/{container_id}/start")
+            return _Made(container_id, spec.node, config)
+        except _TROUBLE:
+            for left in (container_id, "" if made is None else made.id):
+                if left:
+                    self.remove(left)
+            return None
         finally:
             self._answered.set()
-
-    def _run(self, node: str, config: Mapping[str, Any]) -> _Made | None:
-        container_id = ""
-        with contextlib.suppress(*_TROUBLE):
-            name = urlencode({"name": container_name(self._instance, node, 0)})
-            container_id = self._ask("POST", f"/containers/create?{name}", config)["Id"]
-            self._ask("POST", f"/containers/{container_id}/start")
-            return _Made(container_id, node, config)
-        if container_id:
-            self.remove(container_id)
-        return None
 
     def _ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = ask(self._url.removeprefix("unix://"), method, target, body, timeout_s=_LONGEST_S)

@@ -16,7 +16,8 @@ from appliance.store import jobs, pipelines
 from appliance.store.database import Database, Tx
 
 _LOOK_S = 0.5  # without a ring: a clock on the screen moves, a lost ring costs this
-_PAUSE_S = 0.02  # between two looks: a loud job rings for every chunk
+_PAUSE_S = 0.02  # between two looks, at most: a loud job rings for every chunk
+_SHORTEST_PAUSE_S = 0.001
 _CHUNK_BYTES = 256 << 10
 
 
@@ -118,6 +119,7 @@ class Watch:
 
     async def run(self) -> Seen:
         loop = asyncio.get_running_loop()
+        pause_s = _PAUSE_S
         with self.bell.listen("") as listener:
             while True:
                 looked_at = loop.time()
@@ -127,7 +129,8 @@ class Watch:
                 if may_stop and self.is_idle():
                     return await self._last_look()
                 await listener.wait(_LOOK_S)
-                await asyncio.sleep(max(0.0, looked_at + _PAUSE_S - loop.time()))
+                pause_s = pause(pause_s, loop.time() - looked_at)
+                await asyncio.sleep(max(0.0, looked_at + pause_s - loop.time()))
 
     async def _last_look(self) -> Seen:
         """Rows and logs as the last runner left them."""
@@ -168,6 +171,14 @@ class Watch:
             told.has_ended = True
             if step.status is not StepStatus.SKIPPED:
                 self.display.end_step(label, step)
+
+
+def pause(last_s: float, quiet_s: float) -> float:
+    """Seconds between two looks, when the second is wanted `quiet_s` after the first: after silence soon, amid noise later.
+
+    The first words of a step come right after the news that it runs, and are to be seen at once.
+    """
+    return _SHORTEST_PAUSE_S if quiet_s >= _PAUSE_S else min(2 * last_s, _PAUSE_S)
 
 
 def look(tx: Tx, pipeline_id: PipelineId, ended: set[JobId]) -> Seen:
