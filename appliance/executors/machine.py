@@ -5,8 +5,9 @@ its own, with FIFOs that it holds open in both directions. So it sees nothing of
 is tied to the same FIFOs (shim/machine_attach.sh). `ref` is the node.
 
 What a job started is ended with it as far as it can be told from others: by the cookie in its environment, by the sessions
-of what has that, and, where root logs in and may make cgroups, by the job's cgroup. Without one, a daemon that has left its
-session and dropped its environment (`env -i setsid`) lives on, and so does what became another user's (`sudo`).
+of what has that, by a working directory in the job's folder, and, where root logs in and may make cgroups, by the job's
+cgroup. Without one, a daemon that has left its session and that folder and dropped its environment (`env -i setsid`) lives
+on, and so does what became another user's (`sudo`).
 """
 
 from __future__ import annotations

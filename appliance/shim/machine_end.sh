@@ -2,9 +2,9 @@
 #
 # A session belongs to the job when one with the word is in it, and its leader, if it lives, has the word too: nothing here
 # trusts a number that the job could have written down. What has both left the session and dropped the word is found only
-# by the cgroups of the job (r_cgroups), where there are some.
+# by the cgroups of the job (r_cgroups), where there are some, or as it stands in the job's folder (r_folder).
 
-r_cgroups=
+r_cgroups= r_folder=
 
 r_marked() { # NAME=VALUE: pids
     if [ -r /proc/self/stat ]; then
@@ -36,10 +36,22 @@ r_sessions() { # lines "PID SESSION" of all that lives
     fi
 } 2>/dev/null
 
+r_standing() { # FOLDER: pids of those whose working directory it is, or lies in it; but nobody who sits at a terminal
+    ls -ld /proc/[0-9]*/cwd | while IFS= read -r r_line; do
+        case $r_line in *" -> $1" | *" -> $1/"*) ;; *) continue ;; esac
+        r_each=${r_line%%/cwd -> *}
+        r_each=${r_each##*/}
+        read -r r_line <"/proc/$r_each/stat" || continue
+        set -- "$1" ${r_line##*') '}
+        [ "$6" != 0 ] || echo "$r_each"
+    done
+} 2>/dev/null
+
 r_find() { # NAME=VALUE: r_all = pids
     r_own=" $(r_marked "$1" | tr '\n' ' ')"
     set --
     [ "$r_own" = ' ' ] || set -- $(r_with_sessions)
+    [ -z "$r_folder" ] || set -- "$@" $(r_standing "$r_folder")
     for r_group in $r_cgroups; do set -- "$@" $(find "$r_group" -name cgroup.procs -exec cat {} +); done
     r_all=
     for r_each in "$@"; do

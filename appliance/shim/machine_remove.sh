@@ -46,6 +46,7 @@ cd -P -- "$r_base/$r_instance" 2>/dev/null || { r_tell ok; exit 0; }
 r_dir=$PWD/$r_node
 [ -e "$r_dir" ] || [ -L "$r_dir" ] || { r_tell ok; exit 0; }
 r_list_cgroups
+r_folder=$r_dir
 r_end "RONDO_SANDBOX=$r_cookie" TERM "$r_grace"
 r_remove_cgroups
 r_unmount

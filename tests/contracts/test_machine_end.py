@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import secrets
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,23 @@ def running(word: str) -> list[list[str]]:
             if entry.name.isdigit() and word.encode() in (line := (entry / "cmdline").read_bytes()):
                 found.append(line.decode().split("\0"))
     return found
+
+
+@contextlib.contextmanager
+def at_a_terminal(folder: Path) -> Iterator[Callable[[], bool]]:
+    """While somebody sits at a terminal and stands in the folder; whether they still do."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.write(1, b"here")
+        os.execvp("sleep", ["sleep", "1000"])
+    try:
+        assert os.read(terminal, 4) == b"here"
+        yield lambda: os.waitpid(process, os.WNOHANG) == (0, 0)
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(terminal)
 
 
 async def home_of(sandbox: Sandbox) -> Path:
@@ -66,12 +85,26 @@ async def test_a_daemon_is_told_once_to_end_and_killed_when_its_grace_is_over(th
     assert told.read_text() == "x\n"
 
 
+async def test_a_daemon_that_hides_in_the_folder_ends_and_who_looks_at_it_from_a_terminal_does_not(there: World) -> None:
+    sandbox = await there.open()
+    home = await home_of(sandbox)
+    word = f"sleep 9{secrets.randbelow(10**6)}"
+    script = (
+        f"mkdir 'in here'; cd 'in here'; env -i setsid {word} & until ps -A -o args | grep -q '^{word}'; do sleep 0.05; done"
+    )
+    assert await finish(sandbox, Command(id="1", script=script)) == (b"", Exit(0))
+    with at_a_terminal(home) as looks_on:
+        await sandbox.close()
+        assert running(word.replace(" ", "\0")) == []
+        assert not home.exists() and looks_on()
+
+
 async def test_a_daemon_without_environment_and_session_ends_where_there_is_a_cgroup(there: World) -> None:
     if there.kind != "machine" or not any(os.access(root / "cgroup.procs", os.W_OK) for root in CGROUPS):
         pytest.skip("only root may make cgroups")
     sandbox = await there.open()
     word = f"sleep 9{secrets.randbelow(10**6)}"
-    script = f"env -i setsid /bin/sh -c '{word}; :' & until ps -A -o args | grep -q '^{word}'; do sleep 0.05; done"
+    script = f"cd /; env -i setsid /bin/sh -c '{word}; :' & until ps -A -o args | grep -q '^{word}'; do sleep 0.05; done"
     assert await finish(sandbox, Command(id="1", script=script)) == (b"", Exit(0))
     await sandbox.close()
     assert running(word.replace(" ", "\0")) == []
