@@ -17,6 +17,7 @@ from appliance.steps.base import Outcome
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM = "the disk where this job runs is full: there was no room for this step, or for its output"
 _LAST_WORDS_S = 5.0  # for a killed command's end to be told, when others go on to write in its name
 _ROOM_AGAIN_S = 2.0  # between two looks whether a full disk has room again
 
@@ -150,9 +151,13 @@ class Follower:
             message = f"stopped: its log grew over {self._limits.log_bytes >> 20} MiB (jobs.log_limit)"
             outcome = Outcome(StepStatus.FAILED, ended.code, message)
         elif ended.code == 0:
+            if ended.no_room:
+                await self._log.say(f"\n{_NO_ROOM}\n")
             return Outcome(StepStatus.SUCCESS, 0, halts=ended.halts)
         elif ended.out_of_memory:
             outcome = Outcome(StepStatus.FAILED, ended.code, out_of_memory())
+        elif ended.no_room:
+            outcome = Outcome(StepStatus.FAILED, ended.code, _NO_ROOM, halts=ended.halts)
         else:
             outcome = Outcome(StepStatus.FAILED, ended.code, f"exited with code {ended.code}", halts=ended.halts)
         await self._log.say(f"\n{outcome.message}\n")

@@ -114,6 +114,7 @@ class Exit:
     code: int
     out_of_memory: bool = False  # the kernel killed something of this sandbox for memory while it ran
     halts: bool = False  # the job asked to end after this command, as a success (`circleci step halt`)
+    no_room: bool = False  # its disk was too full to begin it, or for its output
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ class End:
     size_bytes: int | None
     out_of_memory: bool
     halts: bool = False
+    no_room: bool = False
 
 
 class UnknownCommand(Exception):
@@ -73,7 +74,8 @@ def _parse_end(words: bytes) -> End:
     code, size, flags = found.groups()
     if code == b"none":
         raise UnknownCommand
-    return End(int(code), None if size == b"-" else int(size), bool(int(flags) & 1), bool(int(flags) & 2))
+    said = int(flags)
+    return End(int(code), None if size == b"-" else int(size), bool(said & 1), bool(said & 2), bool(said & 4))
 
 
 def _overlap(data: bytes, mark: bytes) -> int:

@@ -346,7 +346,7 @@ class _Reading:
             self._size = end.size_bytes
         is_short = self._size is None and self.received - self._first < SHORT_BYTES
         if is_short or (self._size is not None and self.received >= self._size):
-            return output, Exit(end.code, end.out_of_memory, end.halts)
+            return output, Exit(end.code, end.out_of_memory, end.halts, end.no_room)
         self.wants_more = True
         return output, None
 

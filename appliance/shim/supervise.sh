@@ -19,6 +19,7 @@
 #   ID.served  the nonce that the starter answered last
 #   ID.stop    it has been killed: if it has not begun yet it never will
 # and of the sandbox:
+#   ballast    goes when the disk is full, so that the ends of commands can still be written down
 #   latest     the ids; the last one is that of the latest command    main, starter   their pids
 #   bin/       the in-job `circleci`      task/      what the appliance tells it; halt: what it asks for
 #   questions  a FIFO: lines "ID TEXT" from the in-job `circleci` to the appliance, which answers below task/
@@ -34,7 +35,8 @@
 # (exports) come only this way, never in argv.
 #
 # Answers on stdout:  ^Abegin NONCE\n  bytes  ^Aend NONCE CODE SIZE FLAGS\n   all on one stream, so order is certain.
-# FLAGS is a sum: 1 the kernel killed something for memory, 2 the job asks to end here, as a success (`step halt`).
+# FLAGS is a sum: 1 the kernel killed something for memory, 2 the job asks to end here, as a success (`step halt`), 4 the
+# disk had no room for the command (then it was not begun) or for its output.
 # A short step costs no reader: if nobody asked before it ended, the starter prints begin, up to 65536 bytes and end in
 # one go (SIZE "-"). Otherwise, the client asks by `follow` and a tail streams the file. At the step's end the
 # starter *waits* for that tail to be dead, then prints the end mark, with the size of the log; a client that has
@@ -105,6 +107,7 @@ r_do() { # NONCE OFFSET, for r_id: run it, wait for its end, tell it. A NONCE "-
     if [ -n "$r_pipe" ]; then
         exec cat <"$r_pipe" >>"$r_log" 2>/dev/null 3>&- 5<&- 6<&- & # exec: or in yash $! waits for cat, and always sleeps
         r_pump=$!
+        r_pumped=
         (r_step) </dev/null
         r_code=$?
     else
@@ -115,6 +118,7 @@ r_do() { # NONCE OFFSET, for r_id: run it, wait for its end, tell it. A NONCE "-
     r_count_oom
     [ "$r_oom" -gt "$r_before" ] && r_oom=1 || r_oom=0
     [ -e "$r_dir/halt" ] && r_oom=$((r_oom + 2))
+    r_reap && [ "$r_pumped" = 1 ] && r_oom=$((r_oom + 4))
     r_tell "$1" "$2"
 }
 
@@ -136,9 +140,16 @@ r_step() { # becomes the step; returns never
 # the pipe, a daemon for ever; but the end of a step is not told before all that the step itself wrote is in the log.
 
 r_find_pipe() { # r_pipe = a FIFO that nobody holds: the former one, when its pump has seen its end. Or none
-    [ -n "$r_pipe" ] && ! r_is_alive "$r_pump" && wait "$r_pump" && return
+    [ -n "$r_pipe" ] && r_reap && [ "$r_pumped" = 0 ] && return
     r_pipe=$r_dir/$r_id.pipe
     mkfifo "$r_pipe" || r_pipe=
+} 2>/dev/null
+
+r_reap() { # Whether the pump has ended. r_pumped = how: 1 when it could not write
+    [ -z "$r_pumped" ] || return 0
+    r_is_alive "$r_pump" && return 1
+    wait "$r_pump"
+    r_pumped=$?
 } 2>/dev/null
 
 r_do_without_fifo() {
@@ -173,8 +184,12 @@ r_tell() { # NONCE OFFSET, of r_id which ended by r_code. From the first line on
         [ -s "$r_log" ] && head -c 65536 "$r_log"
         r_say end "$1" "$r_code" - "$r_oom"
     fi
-    echo "$r_code $r_oom ;" >>"$r_dir/$r_id.exit"
+    r_note "$r_code $r_oom ;" "$r_dir/$r_id.exit"
 }
+
+r_note() { # TEXT FILE
+    echo "$1" >"$2" || { rm -f "$r_dir/ballast"; echo "$1" >"$2"; }
+} 2>/dev/null
 
 r_end_answer() { # Of the tail that main started, or is just about to
     read -r r_nonce r_offset r_end <"$r_dir/$r_id.follow"
@@ -183,7 +198,7 @@ r_end_answer() { # Of the tail that main started, or is just about to
         r_is_there main || { r_tail=-; break; }
         r_pause
     done 2>/dev/null
-    echo "$r_nonce ;" >"$r_dir/$r_id.served"
+    r_note "$r_nonce ;" "$r_dir/$r_id.served"
     if ! r_is_one "$r_tail"; then
         r_print_rest "$r_id" "$r_nonce" "$r_offset"
     else
@@ -258,11 +273,22 @@ r_take() { # ID KIND NONCE OFFSET: read the payload, start the command or, if th
         [ "$2" = bg ] || r_follow "$1" "$3" "$4"
         return
     fi
+    r_is_torn=
     r_take_part '=' >"$r_dir/$1.start" || return
     r_take_part '.' >"$r_dir/$1.script" || return
+    [ -z "$r_is_torn" ] || { r_refuse "$1" "$3"; return; }
     r_make_once "$r_dir/$1.log" || return
     echo "$1" >>"$r_dir/latest"
     echo "$1 $2 $3 $4"
+}
+
+r_refuse() { # ID NONCE: half of a script may do anything, and nothing of one succeeds
+    rm -f "$r_dir/$1.start" "$r_dir/$1.script"
+    : >"$r_dir/$1.log"
+    r_note '1 4 ;' "$r_dir/$1.exit"
+    r_hush
+    r_say begin "$2" >&3
+    r_say end "$2" 1 0 4 >&3
 }
 
 r_make_once() { # FILE: false if it is there. `true`, for a shell may end when ":" cannot be redirected
@@ -276,7 +302,7 @@ r_make_once() { # FILE: false if it is there. `true`, for a shell may end when "
 r_take_part() { # Copy lines without their "-" until $1; when the payload breaks off, r_line holds what came instead
     while IFS= read -r r_line; do
         case $r_line in
-        -*) printf '%s\n' "${r_line#-}" ;;
+        -*) printf '%s\n' "${r_line#-}" || r_is_torn=1 ;;
         "$1") r_line=''; return 0 ;;
         '=') ;;
         *) return 1 ;;
@@ -290,16 +316,16 @@ r_follow() { # ID NONCE OFFSET
     r_hush
     r_is_left=
     if ! r_has_ended "$1"; then
-        echo "$2 $3 ;" >"$r_dir/$1.follow"
+        r_note "$2 $3 ;" "$r_dir/$1.follow"
         r_is_there starter || r_is_left=1
         if [ ! -e "$r_dir/$1.exit" ] && [ -z "$r_is_left" ]; then
             r_say begin "$2" >&3
             exec tail $r_often -c "+$(($3 + 1))" -f "$r_dir/$1.log" 2>/dev/null >&3 3>&- &
             r_tail=$!
-            echo "$2 $r_tail ;" >"$r_dir/$1.tail"
+            r_note "$2 $r_tail ;" "$r_dir/$1.tail"
             return
         fi
-        echo "$2 - ;" >"$r_dir/$1.tail"
+        r_note "$2 - ;" "$r_dir/$1.tail"
         r_spins=0
         until r_has_ended "$1" || ! r_is_there starter; do r_pause; done
         r_has_ended "$1" || r_bury "$1"
@@ -319,7 +345,7 @@ r_hush() { # End the tail and be sure that it is dead: nothing of it may come af
 
 r_bury() { # ID, whose starter was killed: nobody will ever know the exit code
     r_read_word "$r_dir/$1.pid" && r_is_one "$r_word" && kill -KILL "-$r_word" 2>/dev/null
-    echo '137 0 ;' >"$r_dir/$1.exit"
+    r_note '137 0 ;' "$r_dir/$1.exit"
 }
 
 r_kill() { # ID TENTHS
@@ -352,6 +378,7 @@ r_install() { # The in-job command under both its names. While nobody has sent a
         printf '#!%s\n%s' "$r_shell" "$r_tool" >"$r_dir/bin/$r_name"
     done
     chmod 755 "$r_dir/bin/circleci" "$r_dir/bin/circleci-agent"
+    printf '%65536s' '' >"$r_dir/ballast"
 } 2>/dev/null
 
 r_listen() { # Pass on what steps ask of the appliance: from the FIFO, which any of them may write to, aside to stderr
