@@ -30,19 +30,28 @@ class Changed:
     canceled: set[JobId] = field(default_factory=set)
     failed: list[WorkflowId] = field(default_factory=list)  # that ended so just now
     queues: set[Queue] = field(default_factory=set)  # of serial groups, whose next one is to be looked for
+    elsewhere: set[tuple[ProjectId, PipelineId]] = field(default_factory=set)  # where somebody's turn has come by it
 
     def add(self, other: Changed) -> None:
-        """These changes too, of the same pipeline."""
+        """These changes too."""
         self.workflows |= other.workflows
         self.jobs |= other.jobs
         self.canceled |= other.canceled
         self.failed += other.failed
+        self.elsewhere |= other.elsewhere
+        if other.project is not None and other.pipeline is not None and other.pipeline != self.pipeline:
+            self.elsewhere.add((other.project, other.pipeline))
 
     def topics(self) -> list[str]:
         """The bell's topics for these changes."""
         return [
             *(["projects", f"project:{self.project}"] if self.project else []),
             *([f"pipeline:{self.pipeline}"] if self.pipeline else []),
+            *(
+                topic
+                for project, pipeline in sorted(self.elsewhere)
+                for topic in (f"project:{project}", f"pipeline:{pipeline}")
+            ),
             *(f"workflow:{workflow}" for workflow in sorted(self.workflows)),
             *(f"job:{job}" for job in sorted(self.jobs)),
             *(f"cancel:{job}" for job in sorted(self.canceled)),
@@ -76,6 +85,9 @@ def settle(tx: Tx, workflow_id: WorkflowId, ended: Iterable[JobId], changed: Cha
             granted = locks.grant_next(tx, org, key)
             if granted is not None:
                 changed.jobs.add(granted.job_id)
+                pipeline_id = pipelines.workflow(tx, granted.workflow_id).pipeline_id
+                if pipeline_id != changed.pipeline:
+                    changed.elsewhere.add((granted.project_id, pipeline_id))
                 set_job(tx, jobs.by_id(tx, granted.job_id), JobStatus.SUCCESS, now_ms)
                 todo.append((granted.workflow_id, [granted.job_id]))
         changed.queues.clear()

@@ -209,13 +209,23 @@ def test_more_than_a_transaction_holds_takes_several(tx: Tx, project: Project) -
     assert len(cancels.expire(tx, replace(PATIENCE, workflows_ms=0), NOW + 1)) == 20
 
 
-def test_a_wait_for_a_serial_group_ends(tx: Tx, project: Project) -> None:
-    def in_group(name: str) -> list[plans.Job]:
-        lock = replace(job(f"{name}/lock", type=plans.JobType.LOCK), key="g")
-        unlock = replace(job(f"{name}/unlock", type=plans.JobType.UNLOCK), key="g")
-        after = (plans.Require(job=name, statuses=("success", "failed", "canceled", "unauthorized", "not_run")),)
-        return [lock, job(name, lock.name), replace(unlock, requires=after)]
+def in_group(name: str, type: plans.JobType = plans.JobType.BUILD) -> list[plans.Job]:
+    lock = replace(job(f"{name}/lock", type=plans.JobType.LOCK), key="g")
+    unlock = replace(job(f"{name}/unlock", type=plans.JobType.UNLOCK), key="g")
+    after = (plans.Require(job=name, statuses=("success", "failed", "canceled", "unauthorized", "not_run")),)
+    return [lock, replace(job(name, lock.name), type=type), replace(unlock, requires=after)]
 
+
+def test_who_looks_at_the_pipeline_whose_turn_has_come_is_told(tx: Tx, project: Project) -> None:
+    """It may be an approval that waits there now, and then nothing else would tell them."""
+    first = create(tx, project, *in_group("a"))
+    create(tx, project, *in_group("b", plans.JobType.APPROVAL), number=2)
+    changed = moves.cancel_workflow(tx, first["a"].workflow_id, "ada", NOW)
+    assert statuses(tx, 2)["b"] is J.ON_HOLD
+    assert {"pipeline:p1", "pipeline:p2", f"project:{project.id}"} <= set(changed.topics())
+
+
+def test_a_wait_for_a_serial_group_ends(tx: Tx, project: Project) -> None:
     create(tx, project, *in_group("a"))
     create(tx, project, *in_group("b"), number=2)
     assert cancels.expire(tx, PATIENCE, NOW + PATIENCE.locks_ms) == []
