@@ -104,7 +104,7 @@ def hands(tx: Tx, pipeline_id: PipelineId) -> set[UserId | None]:
     """
     rows = tx.execute(
         "SELECT workflows.actor_id AS id FROM continuations JOIN workflows USING (pipeline_id)"
-        " WHERE pipeline_id = :id AND is_setup = 1 AND workflows.created_at_ms <= continued_at_ms"
+        " WHERE pipeline_id = :id AND is_setup = 1 AND continued_at_ms IS NOT NULL"  # it is never rerun after that
         " UNION SELECT visits.user_id FROM continuations JOIN workflows USING (pipeline_id)"
         " JOIN jobs ON jobs.workflow_id = workflows.id JOIN visits ON visits.job_id = jobs.id"
         " WHERE pipeline_id = :id AND is_setup = 1 AND entered_at_ms <= continued_at_ms",

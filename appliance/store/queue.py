@@ -90,6 +90,7 @@ def typical_ms(tx: Tx, project_id: ProjectId, name: str) -> int | None:
     rows = tx.execute(
         "SELECT stopped_at_ms - started_at_ms AS took FROM jobs"
         " WHERE project_id = :project AND name = :name AND status = 'success' AND started_at_ms IS NOT NULL"
+        " AND stopped_at_ms >= started_at_ms"  # else the clock went back meanwhile
         " ORDER BY number DESC LIMIT :lately",
         {"project": project_id, "name": name, "lately": _LATELY},
     ).fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -205,6 +206,23 @@ async def test_a_key_is_good_once_unless_the_very_same_request_comes_again(db: D
     for request in (None, "job 2"):
         with pytest.raises(Conflict, match=r"Pipeline is not in setup state\."):
             await commands(db).continue_pipeline(KEY, SECOND, {}, request=request)
+
+
+async def test_of_two_who_use_a_key_at_once_one_does(db: Database) -> None:
+    """Both find it good before either has used it; what the other one sent is nowhere."""
+    await db.write(begin)
+    other = SECOND.replace("second", "other")
+    both = (commands(db).continue_pipeline(KEY, config, {}, request=config) for config in (SECOND, other))
+    ends = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(end) for end in ends if end is not None] == [Conflict]
+    assert (await db.read(lambda tx: pipelines.pipeline(tx, PIPELINE))).source == (SECOND if ends[0] is None else other)
+
+
+async def test_whose_hands_it_went_through_does_not_hang_on_the_clock(db: Database) -> None:
+    await db.write(begin)
+    assert await db.read(lambda tx: continuations.hands(tx, PIPELINE)) == set()
+    await commands(db, NOW - 3_600_000).continue_pipeline(KEY, SECOND, {})
+    assert await db.read(lambda tx: continuations.hands(tx, PIPELINE)) == {None}, "who began it is nobody we know"
 
 
 async def test_a_key_lives_for_six_hours(db: Database) -> None:

@@ -69,6 +69,8 @@ def test_the_typical_length_is_the_median_of_the_latest_successes(tx: Tx) -> Non
             {"project": of[0], "status": status, "took": took_ms, "id": row},
         )
     assert queue.typical_ms(tx, of[0], "build") == 3000
+    tx.execute("UPDATE jobs SET stopped_at_ms = started_at_ms - 3600000 WHERE stopped_at_ms IN (9010, 8010)")
+    assert queue.typical_ms(tx, of[0], "build") == 2500, "the clock went back while those ran: of 1, 2, 3 and 90 s"
 
 
 def test_a_candidate_is_what_a_place_needs(tx: Tx) -> None:
