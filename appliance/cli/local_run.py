@@ -161,7 +161,8 @@ def _go_on(
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:
-    from appliance.laptop.wishes import Wishes, dotenv, pairs
+    from appliance.laptop.variables import dotenv, pairs
+    from appliance.laptop.wishes import Wishes
 
     if args.verbose and args.quiet:
         raise BadRequest("--verbose and --quiet do not go together")
@@ -189,7 +190,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
 
 
 def _variables(file: Path | None) -> dict[str, str]:
-    from appliance.laptop.wishes import dotenv
+    from appliance.laptop.variables import dotenv
 
     return {} if file is None else dotenv(_text(file), str(file))
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from appliance.laptop.signs import Colours, ended, plain, seconds, span
+from appliance.laptop.harmless import last_written, plain
+from appliance.laptop.signs import Colours, ended, seconds, span
 from appliance.laptop.watch import Row, Seen
 from appliance.model import JobStatus
 from appliance.store import jobs
@@ -177,7 +178,7 @@ class Board:
 
 def _plain(line: bytes) -> str:
     """What a terminal would show of a line, without colours and without anything that moves its cursor."""
-    return plain(line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace").expandtabs(4)).rstrip()
+    return plain(last_written(line).decode("utf-8", "replace").expandtabs(4)).rstrip()
 
 
 def _cut(line: str, columns: int) -> str:

@@ -7,7 +7,8 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TextIO
 
-from appliance.laptop.signs import Colours, coloured, ended, plain, span
+from appliance.laptop.harmless import coloured, plain
+from appliance.laptop.signs import Colours, ended, span
 from appliance.laptop.watch import Row, Seen
 from appliance.store import jobs
 
@@ -36,9 +37,9 @@ class Lines:
         key = (label, step.position)
         *lines, rest = (self._open.pop(key, b"") + data).split(b"\n")
         for line in lines:
-            self._line(label, _text(line))
+            self._line(label, coloured(line))
         if len(rest) > _LONGEST_LINE:
-            self._line(label, _text(rest))
+            self._line(label, coloured(rest))
             rest = b""
         if rest:
             self._open[key] = rest
@@ -46,7 +47,7 @@ class Lines:
     def end_step(self, label: str, step: jobs.Step) -> None:
         rest = self._open.pop((label, step.position), b"")
         if rest and not self._is_quiet:
-            self._line(label, _text(rest))
+            self._line(label, coloured(rest))
 
     def end_job(self, row: Row) -> None:
         self._line(row.label, f"{ended(row.job, self._colours)}{span(row.job)}")
@@ -66,8 +67,3 @@ class Lines:
 
     def _line(self, label: str, text: str) -> None:
         print(f"{self._colours.of_label(label)} | {text}", file=self._out)
-
-
-def _text(line: bytes) -> str:
-    """A line as a log may show it: what came after its last carriage return, as on a terminal."""
-    return coloured(line.rstrip(b"\r").rpartition(b"\r")[2])

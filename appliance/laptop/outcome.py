@@ -12,8 +12,9 @@ from pathlib import Path
 
 from appliance.blobs import Blobs
 from appliance.core import Core
+from appliance.laptop.harmless import coloured, plain, plain_lines
 from appliance.laptop.place import Place
-from appliance.laptop.signs import Colours, coloured, ended, plain, plain_lines, span
+from appliance.laptop.signs import Colours, ended, span
 from appliance.laptop.watch import Piece, Row, Seen
 from appliance.model import JobId, PipelineState, StepStatus, WorkflowStatus
 from appliance.quantities import counted
@@ -156,7 +157,7 @@ def _last_lines(log: Path) -> list[str]:
             text = file.read()
     except FileNotFoundError:
         return []
-    return [coloured(line.rstrip().rpartition(b"\r")[2]) for line in text.split(b"\n") if line.strip()][-_LAST_LINES:]
+    return [coloured(line.rstrip()) for line in text.split(b"\n") if line.strip()][-_LAST_LINES:]
 
 
 def _of_tests(row: Row, tests: Tests, colours: Colours) -> Iterator[str]:

@@ -26,10 +26,11 @@ from appliance.language import Untyped, read_head
 from appliance.language import plan as plans
 from appliance.laptop import outcome
 from appliance.laptop.approvals import YOU, Approvals
+from appliance.laptop.harmless import plain_lines
 from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
 from appliance.laptop.shell import Shells
-from appliance.laptop.signs import Colours, plain_lines
+from appliance.laptop.signs import Colours
 from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, chosen
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs

@@ -14,8 +14,8 @@ from appliance.engine.entering import shell_argv, terminal_size
 from appliance.engine.workshop import Failure
 from appliance.errors import RondoError
 from appliance.executors.base import Process
+from appliance.laptop.harmless import plain
 from appliance.laptop.keys import Keys
-from appliance.laptop.signs import plain
 from appliance.laptop.watch import Display
 
 

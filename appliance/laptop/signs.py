@@ -1,13 +1,13 @@
-"""Words, signs and colours for a person at a terminal."""
+"""How jobs are told at a terminal: signs, words, times and colours."""
 
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from collections.abc import Mapping
 from typing import TextIO
 
+from appliance.laptop.harmless import plain
 from appliance.store import jobs
 
 _SIGNS: Mapping[str, str] = {
@@ -27,13 +27,6 @@ _OF_STATUS: Mapping[str, str] = {
     **dict.fromkeys(("failed", "timedout", "infrastructure_fail", "unauthorized"), "31"),
     **dict.fromkeys(("running", "on_hold"), "33"),
 }
-_COLOUR = r"\x1b\[[0-9;:]*m"
-_CONTROL = (
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"
-    r"|[\x00-\x08\x0a-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]"
-)
-_ALL_CONTROL = re.compile(_CONTROL)
-_ALL_BUT_COLOUR = re.compile(f"(?!{_COLOUR})(?:{_CONTROL})|({_COLOUR})")
 _LABELS = ("36", "35", "34", "33", "32", "96", "95", "94")
 
 
@@ -62,22 +55,6 @@ class Colours:
 
     def _in(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.are_on else text
-
-
-def plain(text: str) -> str:
-    """`text` on one line, without anything that is a command to a terminal or turns it round."""
-    return _ALL_CONTROL.sub("", text.replace("\n", " "))
-
-
-def plain_lines(text: str) -> str:
-    """Likewise, of more than one line."""
-    return "\n".join(map(plain, text.split("\n")))
-
-
-def coloured(line: bytes) -> str:
-    """What a job printed, with its colours and no other command; without its line end."""
-    text = _ALL_BUT_COLOUR.sub(lambda found: found[1] or "", line.decode("utf-8", "replace"))
-    return f"{text}\x1b[0m" if "\x1b" in text else text
 
 
 def ended(job: jobs.Job, colours: Colours, label: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from appliance.bell import Bell
 from appliance.blobs import Blobs
-from appliance.laptop.signs import plain
+from appliance.laptop.harmless import plain
 from appliance.model import JobId, JobStatus, NodeStatus, PipelineId, PipelineState, StepStatus
 from appliance.store import jobs, pipelines
 from appliance.store.database import Database, Tx

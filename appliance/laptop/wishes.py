@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,6 @@ from appliance.errors import BadRequest
 
 if TYPE_CHECKING:
     from appliance.language import plan as plans
-
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)\Z", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,63 +113,3 @@ def listed(plan: plans.Plan) -> Iterator[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none (its filters may leave out this branch: --branch plays another)"
-
-
-def pairs(given: Iterable[str], option: str, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """NAME=VALUE pairs; a NAME alone takes its value from `known`. Raises BadRequest."""
-    found: dict[str, str] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals and known is not None and name in known:
-            value = known[name]
-        elif not equals or not name:
-            raise BadRequest(f"{option} wants NAME=VALUE, not {pair}")
-        found[name] = value
-    return found
-
-
-def dotenv(text: str, file: str) -> dict[str, str]:
-    """The variables of a dotenv file: NAME=VALUE lines, quotes, `export`, # comments. Raises BadRequest.
-
-    In double quotes \\n, \\r, \\t, \\" and \\\\ are what they look like; quoted values may go on over lines.
-    """
-    found: dict[str, str] = {}
-    lines = text.splitlines()
-    at = 0
-    while at < len(lines):
-        number, line = at + 1, lines[at].strip()
-        at += 1
-        if not line or line.startswith("#"):
-            continue
-        match = _LINE.match(line)
-        if match is None:
-            raise BadRequest(f"{file}:{number}: this is not NAME=VALUE")
-        name, value = match[1], match[2]
-        if value[:1] in ("'", '"'):
-            while _end_of(value) is None:
-                if at == len(lines):
-                    raise BadRequest(f"{file}:{number}: the quote of {name} is not closed")
-                value += f"\n{lines[at]}"
-                at += 1
-            end = _end_of(value)
-            assert end is not None
-            found[name] = _unescaped(value[1:end]) if value[0] == '"' else value[1:end]
-        else:
-            found[name] = re.split(r"\s+#", value, maxsplit=1)[0].strip()
-    return found
-
-
-def _end_of(value: str) -> int | None:
-    """Where the quote closes that opens `value`."""
-    quote, at = value[0], 1
-    while at < len(value):
-        if value[at] == "\\" and quote == '"':
-            at += 1
-        elif value[at] == quote:
-            return at
-        at += 1
-    return None
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text, flags=re.DOTALL)

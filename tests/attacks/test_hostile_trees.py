@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.laptop import place as places
+from appliance.laptop.harmless import coloured, plain
 from appliance.laptop.outcome import folder_of
-from appliance.laptop.signs import coloured, plain
 from tests.cli.tree import tree_in
 
 CONFIG = """
