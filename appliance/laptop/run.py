@@ -41,7 +41,7 @@ from appliance.store.retention import Gone
 from appliance.vcs.base import Provider
 from appliance.vcs.client import Git
 from appliance.vcs.mirror import Identity
-from appliance.vcs.photographed import WorkingTree
+from appliance.vcs.photographed import Photographed
 from appliance.vcs.working_tree import Snapshot
 
 _WEB_URL = "http://localhost"  # there are no pages; jobs take such addresses to pieces
@@ -118,7 +118,7 @@ class Run:
 
     def _forges(self, settings: Settings, data: Path, identity: Identity) -> Mapping[Vcs, Provider]:
         git = Git(timeout_s=settings.number("git.timeout"))
-        tree = WorkingTree(git, self.place.repository, data / "scratch")
+        tree = Photographed(git, self.place.repository, data / "scratch")
         return {Vcs.GIT: tree, Vcs.GITHUB: tree}
 
     def _reach(self, core: Core, approvals: Approvals) -> Reach:

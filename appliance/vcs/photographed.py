@@ -12,7 +12,7 @@ from appliance.vcs.client import Git
 from appliance.vcs.repository import Reading, Repository
 
 
-class WorkingTree(Reading):
+class Photographed(Reading):
     """The provider of snapshots. `store` is what `working_tree.take` filled, `scratch` a folder for what lives a moment."""
 
     def __init__(self, git: Git, store: Path, scratch: Path) -> None:

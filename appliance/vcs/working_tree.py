@@ -8,15 +8,17 @@ The same files on the same commit give the same id: `{{ .Revision }}` and caches
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from appliance.errors import VcsError
 from appliance.model import Commit
 from appliance.vcs.own_git import git
 
+_OF_ORIGIN = "refs/remotes/origin/"
 _FIRST = "1577836800 +0000"  # the date of a tree that has no commit below it
 _FIELDS = "%H%x00%T%x00%cd%x00%an%x00%ae%x00%aI%x00%s%x00%b"
 _UNTOUCHED = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
@@ -28,7 +30,6 @@ class Snapshot:
     """A working tree as a commit. `notes` are sentences on what the jobs will not see as it is."""
 
     revision: str
-    is_changed: bool  # it differs from the commit that is checked out
     branch: str | None  # None: a detached HEAD
     default_branch: str
     origin_url: str | None
@@ -46,6 +47,14 @@ class _Head:
     commit: Commit
 
 
+class _Ref(NamedTuple):
+    """`leads_to` is the ref that a symbolic one stands for, else ""."""
+
+    value: str
+    name: str
+    leads_to: str
+
+
 def take(root: Path, store: Path, own: str) -> Snapshot:
     """Photograph the tree at `root` into the bare repository `store`, which is ours alone; `own` is our folder in it.
 
@@ -58,24 +67,23 @@ def take(root: Path, store: Path, own: str) -> Snapshot:
         places = pool.submit(git, root, "rev-parse", *_paths("index", "objects", "shallow"))
         head = pool.submit(_head, root)
         refs = pool.submit(git, root, "for-each-ref", "--format=%(objectname) %(refname) %(symref)")
-        said = pool.submit(_told, root, own)
+        facts = pool.submit(_facts, root, own)
         index, objects, shallow = (root / line for line in places.result().splitlines())
         tree, notes = _tree(root, store, index, objects)
-        branch, origin, tracked = said.result()
-    if tracked:
+        branch, origin, is_kept = facts.result()
+    if is_kept:
         raise VcsError(f"git keeps files below {own}, which is for runs on this machine: git rm -r --cached {own}")
-    found, all_refs = head.result(), refs.result()
+    found, all_refs = head.result(), _refs(refs.result())
     is_cut = shallow.exists() or any((objects / "pack").glob("*.promisor"))
     if is_cut and found is not None:
         notes.append("this clone has not the whole history: jobs see the tree as a single commit")
-    parent = None if is_cut else found
-    is_changed = found is None or tree != found.tree
-    revision = found.revision if parent is not None and not is_changed and found is not None else ""
-    revision = revision or _commit(root, store, objects, tree, found, has_parent=parent is not None)
-    _note_refs(store, "" if is_cut else all_refs)
+    if found is not None and tree == found.tree and not is_cut:
+        revision = found.revision
+    else:
+        revision = _commit(root, store, objects, tree, found, has_parent=not is_cut)
+    _note_refs(store, [] if is_cut else all_refs)
     return Snapshot(
         revision=revision,
-        is_changed=is_changed,
         branch=branch,
         default_branch=_default_branch(all_refs, branch),
         origin_url=origin,
@@ -94,7 +102,6 @@ def _without_git(root: Path, store: Path) -> Snapshot:
     revision = _commit(root, store, None, tree, None, has_parent=False)
     return Snapshot(
         revision=revision,
-        is_changed=True,
         branch="main",
         default_branch="main",
         origin_url=None,
@@ -173,14 +180,15 @@ def _head(root: Path) -> _Head | None:
     return _Head(revision=revision, tree=tree, date=date, commit=commit)
 
 
-def _told(root: Path, own: str) -> tuple[str | None, str | None, bool]:
+def _facts(root: Path, own: str) -> tuple[str | None, str | None, bool]:
     """The branch, the URL of origin, and whether git keeps files in our folder."""
-    branch = _said(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    url = _said(root, "config", "--get", "remote.origin.url")
-    return branch, url, _said(root, "ls-files", "--cached", "--", own) is not None
+    branch = _output(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+    url = _output(root, "config", "--get", "remote.origin.url")
+    return branch, url, _output(root, "ls-files", "--cached", "--", own) is not None
 
 
-def _said(root: Path, *arguments: str) -> str | None:
+def _output(root: Path, *arguments: str) -> str | None:
+    """None for none, and where git fails: what was asked for is not set."""
     try:
         return git(root, *arguments).strip() or None
     except VcsError:
@@ -204,31 +212,33 @@ def _commit(root: Path, store: Path, objects: Path | None, tree: str, head: _Hea
     return git(root, *arguments, environment=environment, stdin=message).strip()
 
 
-def _note_refs(store: Path, listed: str) -> None:
+def _refs(listed: str) -> list[_Ref]:
+    return [_Ref(*line.split(" ", 2)) for line in listed.splitlines()]
+
+
+def _note_refs(store: Path, refs: Sequence[_Ref]) -> None:
     """The branches of origin and the tags under the names that a push would have given them."""
-    refs: dict[str, str] = {}
-    for value, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
-        if symref:
+    found: dict[str, str] = {}
+    for ref in refs:
+        if ref.leads_to:
             continue
-        if ref.startswith("refs/remotes/origin/"):
-            refs[f"refs/heads/{ref.removeprefix('refs/remotes/origin/')}"] = value
-        elif ref.startswith("refs/tags/"):
-            refs[ref] = value
-    for value, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
-        if ref.startswith("refs/heads/") and not symref:
-            refs[ref] = value  # where both have one of a name, the one here is what is worked on
-    lines = [f"{value} {ref}\n" for ref, value in sorted(refs.items())]
+        if ref.name.startswith(_OF_ORIGIN):
+            found.setdefault(f"refs/heads/{ref.name.removeprefix(_OF_ORIGIN)}", ref.value)
+        elif ref.name.startswith("refs/tags/"):
+            found[ref.name] = ref.value
+        elif ref.name.startswith("refs/heads/"):
+            found[ref.name] = ref.value  # where origin has one of this name too, the one here is what is worked on
+    lines = [f"{value} {name}\n" for name, value in sorted(found.items())]
     (store / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8")
 
 
-def _default_branch(listed: str, branch: str | None) -> str:
+def _default_branch(refs: Sequence[_Ref], branch: str | None) -> str:
     """That of origin when the clone knows it, else the usual ones, else the one that is checked out."""
-    names = set()
-    for _, ref, symref in (line.split(" ", 2) for line in listed.splitlines()):
-        if ref == "refs/remotes/origin/HEAD" and symref:
-            return symref.removeprefix("refs/remotes/origin/")
-        names.add(ref)
+    head = next((ref.leads_to for ref in refs if ref.name == f"{_OF_ORIGIN}HEAD"), "")
+    if head:
+        return head.removeprefix(_OF_ORIGIN)
+    names = {ref.name for ref in refs}
     for name in ("main", "master"):
-        if f"refs/remotes/origin/{name}" in names or f"refs/heads/{name}" in names:
+        if f"{_OF_ORIGIN}{name}" in names or f"refs/heads/{name}" in names:
             return name
     return branch or "main"
