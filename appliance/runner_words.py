@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, printable
 
 USER = "runner"
 COMMAND = "rondo-runner"
@@ -73,7 +73,7 @@ def read_word(line: bytes) -> Word:
     if not isinstance(refused, str):
         raise BadRequest("refused is no text")
     if refused:
-        return Word(refused="".join(character if character.isprintable() else "�" for character in refused))
+        return Word(refused=printable(refused, LONGEST_LINE))
     return Word(
         machine=_text(found, "machine", NAME),
         running=_number(found, "running", _MOST_RUNNING),

@@ -27,18 +27,18 @@ class Approvals:
         self._keys = keys
         self._asked: Row | None = None
         self._answer: bool | None = None
-        self._open: contextlib.ExitStack | None = None
+        self._reading: contextlib.ExitStack | None = None
 
     async def settle(self, seen: Seen) -> bool:
         """Give what can be given; True when nothing but approvals is left and nobody can be asked."""
         for row in seen.on_hold:
             if any(fnmatch.fnmatchcase(row.job.name, pattern) for pattern in self._given):
-                await self._do(row, is_given=True)
+                await self._decide(row, is_given=True)
                 return False
         if self._keys is None:
             return seen.is_stuck
         if self._asked is not None and self._answer is not None:
-            await self._do(self._asked, is_given=self._answer)
+            await self._decide(self._asked, is_given=self._answer)
             self._stop_asking()
             return False
         still = {row.job.id for row in seen.on_hold}
@@ -65,15 +65,15 @@ class Approvals:
     def _ask(self, row: Row) -> None:
         assert self._keys is not None
         self._asked, self._answer = row, None
-        self._open = contextlib.ExitStack()
-        self._open.enter_context(self._keys.told(self._press, raw=False))
+        self._reading = contextlib.ExitStack()
+        self._reading.enter_context(self._keys.told(self._press, raw=False))
         self._display.ask(f"approve {row.label}? [y/n]")
 
     def _stop_asking(self) -> None:
-        if self._open is not None:
-            self._open.close()
+        if self._reading is not None:
+            self._reading.close()
             self._display.ask("")
-        self._asked, self._answer, self._open = None, None, None
+        self._asked, self._answer, self._reading = None, None, None
 
     def _press(self, typed: bytes) -> None:
         for key in typed:
@@ -82,7 +82,7 @@ class Approvals:
                 self._core.bell.ring("keys")
                 return
 
-    async def _do(self, row: Row, *, is_given: bool) -> None:
+    async def _decide(self, row: Row, *, is_given: bool) -> None:
         try:
             if is_given:
                 await self._core.commands.approve(row.job.id, YOU)

@@ -27,6 +27,7 @@ from appliance.language import plan as plans
 from appliance.laptop import outcome
 from appliance.laptop.approvals import YOU, Approvals
 from appliance.laptop.harmless import plain_lines
+from appliance.laptop.keeper import Keeper
 from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
 from appliance.laptop.shell import Shells
@@ -73,7 +74,7 @@ class Run:
             await self._leave_behind(core)
             drafter = cores.drafter_of(core, lambda plan: self._choose(core, plan))
             pipeline_id = await self._begin(core, drafter)
-            keeper = outcome.Keeper(core, self.place, self.wishes.artifacts or self.place.artifacts)
+            keeper = Keeper(core, self.place.logs, self.wishes.artifacts or self.place.artifacts)
             approvals = Approvals(core, self.display, self.wishes.approved, self.keys)
             work = cores.trade(core, self._reach(core, approvals), drafter, [])
             async with cores.at_work(work), self._cancelling(core, pipeline_id) as canceled:
@@ -90,7 +91,7 @@ class Run:
                 print(line)
             return outcome.code_of(seen, is_canceled=canceled())
 
-    async def _follow(self, core: Core, pipeline_id: PipelineId, keeper: outcome.Keeper, approvals: Approvals) -> Seen:
+    async def _follow(self, core: Core, pipeline_id: PipelineId, keeper: Keeper, approvals: Approvals) -> Seen:
         watch = Watch(
             db=core.db,
             bell=core.bell,

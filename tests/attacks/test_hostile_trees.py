@@ -9,7 +9,7 @@ import pytest
 
 from appliance.laptop import place as places
 from appliance.laptop.harmless import coloured, plain
-from appliance.laptop.outcome import folder_of
+from appliance.laptop.keeper import folder_of
 from tests.cli.tree import tree_in
 
 CONFIG = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.laptop.outcome import log_name
+from appliance.laptop.keeper import log_name
 from appliance.model import JobId, StepStatus
 from appliance.store import jobs
 
