@@ -16,7 +16,8 @@ from appliance.vcs.base import CommitStatus, Provider
 log = logging.getLogger(__name__)
 
 _LOOK_S = 10.0
-_PAUSES_S = (5, 15, 60, 300, 900, 3600, 3600, 3600)
+_LONGEST_S = outbox.LONGEST_PAUSE_MS // 1000
+_PAUSES_S = (5, 15, 60, 300, 900, _LONGEST_S, _LONGEST_S, _LONGEST_S)
 
 
 class Courier:

@@ -25,11 +25,16 @@ def add(tx: Tx, kind: str, body: Mapping[str, Any], now_ms: int) -> None:
     )
 
 
+LONGEST_PAUSE_MS = 3_600_000
+"""Between two tries. What is due later than that was written before a clock was set back."""
+
+
 def due(tx: Tx, now_ms: int, limit: int = 20) -> list[Letter]:
-    """Letters whose time has come, oldest first."""
+    """Letters whose time has come, oldest first. A new one's has, whatever the clock said when it was written."""
     rows = tx.execute(
-        "SELECT * FROM outbox WHERE state = 'due' AND due_at_ms <= :now ORDER BY due_at_ms, id LIMIT :limit",
-        {"now": now_ms, "limit": limit},
+        "SELECT * FROM outbox WHERE state = 'due' AND (due_at_ms <= :now OR attempts = 0 OR due_at_ms > :now + :longest)"
+        " ORDER BY due_at_ms, id LIMIT :limit",
+        {"now": now_ms, "longest": LONGEST_PAUSE_MS, "limit": limit},
     )
     return [Letter(id=row["id"], kind=row["kind"], body=json.loads(row["body"]), attempts=row["attempts"]) for row in rows]
 

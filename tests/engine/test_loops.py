@@ -88,6 +88,26 @@ async def test_a_clock_that_is_set_back_lets_no_old_status_arrive_last(tmp_path:
     assert forge.heard == ["success"]
 
 
+@pytest.mark.parametrize("has_failed", [False, True])
+async def test_a_clock_that_is_set_back_keeps_no_status_waiting(tmp_path: Path, db: Database, has_failed: bool) -> None:
+    job = await one_job(db)
+    clock, forge = FakeClock(NOW), MoodyForge(tmp_path)
+    courier = Courier(db=db, bell=Bell(), clock=clock, providers={Vcs.GITHUB: forge}, web_url="http://x")
+    letter = {"project": job.project_id, "revision": "2" * 40, "context": "c", "description": "", "path": "/"}
+    while await courier.carry_due():
+        forge.heard.clear()
+    await db.write(lambda tx: outbox.add(tx, "commit_status", {**letter, "state": "success"}, NOW))
+    if has_failed:
+        forge.is_moody = True
+        await courier.carry_due()
+        forge.is_moody = False
+        assert not await courier.carry_due(), "its pause is not over"
+    clock.jump(-3600)
+    while await courier.carry_due():
+        pass
+    assert forge.heard == ["success"]
+
+
 class StubbornExecutor(FakeExecutor):
     async def remove(self, ref: str) -> None:
         raise SandboxError("the engine restarts just now")
