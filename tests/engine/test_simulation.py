@@ -179,6 +179,12 @@ def finish_what_was_given_up(tx: Any, pipeline_id: Any, draft: Any, now_ms: int)
     return changed
 
 
+def cancel_what_is_there_and_not_what_comes(tx: Any, pipeline_id: Any, who: Any, now_ms: int) -> Any:
+    for workflow in pipelines.workflows_of(tx, pipeline_id):
+        moves.cancel_workflow(tx, workflow.id, who, now_ms)
+    return moves.Changed()
+
+
 # The clock
 
 
@@ -233,6 +239,7 @@ MUCH: dict[str, Act] = {
     "accept_continuation": acts.continue_,
     "finish_continuation": acts.continue_,
     "expire": acts.clock,
+    "cancel_pipeline": acts.person,
 }
 """What a world is to be full of, for a bug to show soon; it does in others too, in one of some hundred."""
 
@@ -258,6 +265,7 @@ MUCH: dict[str, Act] = {
         ("create_pipeline", create_in_a_stopped_project),
         ("change_settings", stop_and_let_run),
         ("accept_continuation", continue_after_years),
+        ("cancel_pipeline", cancel_what_is_there_and_not_what_comes),
         ("finish_continuation", finish_twice),
         ("finish_continuation", finish_what_was_given_up),
         ("fire", fire_and_stay_due),
