@@ -22,7 +22,7 @@ from appliance.clock import Clock
 from appliance.engine.recovery import remove_unowned
 from appliance.engine.spots import Spot
 from appliance.errors import RondoError
-from appliance.executors.base import Executor
+from appliance.executors.base import Executor, TellsLoad
 from appliance.executors.machine_check import Examination
 from appliance.model import JobId
 from appliance.store import jobs, machines
@@ -49,7 +49,8 @@ class Rhythm:
     look: float = 2.0  # between two looks at the rows
     check: float = 10.0  # between two questions to a machine that is well
     longest_check: float = 45.0
-    examine: float = 600.0  # between two looks at what a machine is and has, its load too
+    examine: float = 600.0  # between two looks at what a machine is and has
+    note: float = 60.0  # between two notes in its row that it is well, and how busy
     first_pause: float = 2.0  # before one that is in trouble is asked again; then twice as long, and so on
     longest_pause: float = 300.0
     rest: float = 60.0  # of one that has lost jobs; twice as long for each more that it has lost since one ended well
@@ -282,19 +283,20 @@ class Pool:
         self._bell.ring(_LOOK)
 
     async def _note_well(self, member: _Member) -> None:
-        """Its row is told when it was out, and once a minute."""
+        """Its row is told when it was out, and now and then how busy it is."""
         before, now_ms, now_s = member.machine, self._clock.now_ms(), self._clock.monotonic_s()
         member.failures = 0
-        if member.has_answered and before.broken_since_ms is None and now_s - member.noted_s < self._rhythm.sweep:
+        if member.has_answered and before.broken_since_ms is None and now_s - member.noted_s < self._rhythm.note:
             return
+        load = member.executor.load if isinstance(member.executor, TellsLoad) else None
         member.has_answered, member.noted_s = True, now_s
         if before.broken_since_ms is None:  # as far as we know: it may have lost its third job this moment
-            await self._db.write(lambda tx: machines.mark_seen(tx, before.name, now_ms))
+            await self._db.write(lambda tx: machines.mark_seen(tx, before.name, now_ms, load))
         else:
             since_ms = before.broken_since_ms
             await self._db.write(lambda tx: machines.mark_well(tx, before.name, now_ms, since_ms))
             log.info("a machine is back", extra={"machine": before.name})
-        self._bell.ring(_LOOK)
+        self._bell.ring(_LOOK, _SHOWN)
 
     async def _sweep(self, member: _Member) -> None:
         """Remove what nobody owns: when it is back, and every minute."""

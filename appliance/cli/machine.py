@@ -251,16 +251,16 @@ def _list(args: argparse.Namespace) -> int:
         found = machines.everything(store.tx)
         if not found:
             print("there is no machine; rondo machine add NAME USER@HOST")
-        rows = [("NAME", "STATE", "JOBS", "SIZE", "SYSTEM", "CLASSES", "ADDRESS")]
+        rows = [("NAME", "STATE", "JOBS", "SIZE", "LOAD", "SYSTEM", "CLASSES", "ADDRESS")]
         for machine in found:
             busy = running.count(machine.executor)
             size = f"{machine.cpus:g} CPUs/{machine.memory_bytes / 2**30:.0f} GiB" if machine.cpus else "not measured"
             classes = ", ".join(machine.classes) or "all that fit"
             where = "dials in" if machine.dials_in else f"{machine.user_name}@{machine.address}:{machine.port}"
             state = _state(machine, store.now_ms)
-            rows.append(
-                (machine.name, state, f"{busy}/{machine.slots}", size, f"{machine.os} {machine.arch}", classes, where)
-            )
+            load = f"{machine.measured['load']:g}" if "load" in machine.measured else ""
+            jobs_there, system = f"{busy}/{machine.slots}", f"{machine.os} {machine.arch}"
+            rows.append((machine.name, state, jobs_there, size, load, system, classes, where))
         if found:
             widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
             for row in rows:

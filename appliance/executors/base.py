@@ -186,6 +186,14 @@ class TakesFiles(Protocol):
         """Send an open file from its beginning to its end. Errors after the end of the process are ignored."""
 
 
+@runtime_checkable
+class TellsLoad(Protocol):
+    """An executor that learns from each `check` how busy its machine is."""
+
+    load: float | None
+    """How many processes ran or waited to run in the minute before; None: it has not said."""
+
+
 class Service(Protocol):
     """One service container of a node. All may raise SandboxLost (it has gone) and SandboxError."""
 

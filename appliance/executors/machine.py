@@ -25,7 +25,7 @@ from appliance.errors import ConnectionBroke, RondoError, SandboxError, SandboxL
 from appliance.executors import windows
 from appliance.executors.base import PrivateDocker, Process, Progress, SandboxSpec, Usage
 from appliance.executors.machine_bridge import Bridge, attach
-from appliance.executors.machine_check import NEEDED
+from appliance.executors.machine_check import NEEDED, number
 from appliance.executors.machine_link import SHELL, Connect, Link
 from appliance.executors.machine_process import start_machine_process
 from appliance.executors.machine_script import Answered, Script, ask, words
@@ -79,6 +79,7 @@ class MachineExecutor:
         shell = windows.COMMAND_LINE if self.options.os == "windows" else SHELL
         self.link = Link(connect, keepalive_s=self.options.keepalive_s, shell=shell)
         self.ask_s = _ASK_S
+        self.load: float | None = None  # see base.TellsLoad
         self._instance = instance
         self._pace = pace or Pace()
         self._bridges: set[Bridge] = set()
@@ -160,9 +161,10 @@ class MachineExecutor:
     async def check(self) -> str | None:
         try:
             script = Script("machine.sh", "machine_folder.sh", words=self.where(), text=_CHECK)
-            await ask(self.link, script, within_s=self.ask_s)
+            answers = await ask(self.link, script, within_s=self.ask_s)
         except (Unavailable, SandboxError) as problem:
             return f"machine {self.machine}: {problem}"
+        self.load = next((number(rest) for word, rest in answers if word == "load"), None)
         return None
 
     async def close(self) -> None:
@@ -323,5 +325,13 @@ done
 [ -r /proc/self/stat ] || command -v ps >/dev/null || r_fail 'there is neither /proc nor ps'
 r_enter
 {{ echo >.room && rm .room; }} 2>/dev/null || r_fail "nothing can be written in $PWD: is the disk full?"
+if [ -r /proc/loadavg ]; then
+    read -r r_load r_rest </proc/loadavg
+else
+    set -f
+    set -- $(sysctl -n vm.loadavg 2>/dev/null) # "{{ 1.20 0.90 0.80 }}"
+    r_load=$2
+fi
+[ -z "$r_load" ] || r_tell load "$r_load"
 r_tell ok
 """

@@ -178,9 +178,9 @@ def _examination(found: Mapping[str, Sequence[str]], *, now_s: float, trip_s: fl
         return found.get(name, [""])[0]
 
     def kib(name: str) -> int:
-        return int(_number(word(name))) * 1024
+        return int(number(word(name))) * 1024
 
-    off_s = _number(word("time")) - now_s if word("time") else 0.0
+    off_s = number(word("time")) - now_s if word("time") else 0.0
     return Examination(
         os=_system(word("os")),
         arch=_ARCHES.get(word("arch"), word("arch")),
@@ -188,12 +188,12 @@ def _examination(found: Mapping[str, Sequence[str]], *, now_s: float, trip_s: fl
         kernel=word("kernel"),
         user=word("user"),
         is_root=word("uid") == "0",
-        cpus=_number(word("cpus")),
+        cpus=number(word("cpus")),
         memory_bytes=kib("memory_kib"),
         available_bytes=kib("available_kib"),
         free_bytes=kib("free_kib"),
         folder=word("folder"),
-        load=_number(word("load")),
+        load=number(word("load")),
         round_trip_ms=trip_s * 1000,
         pour_mb_s=pour_mb_s,
         clock_off_s=off_s if abs(off_s) > 1 else 0.0,  # it tells whole seconds
@@ -210,12 +210,13 @@ def _system(name: str) -> str:
     return "windows" if name.startswith(("MINGW", "MSYS", "CYGWIN")) else _SYSTEMS.get(name, name.lower())
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """A measure that a machine has said; 0 for what is none."""
     try:
-        number = float(text)
+        found = float(text)
     except ValueError:
         return 0.0
-    return number if 0 <= number < 1e15 else 0.0
+    return found if 0 <= found < 1e15 else 0.0
 
 
 def _warnings(found: Mapping[str, Sequence[str]], off_s: float) -> tuple[str, ...]:
@@ -224,7 +225,7 @@ def _warnings(found: Mapping[str, Sequence[str]], off_s: float) -> tuple[str, ..
         said.append(f"its user may not make {found['unwritable'][0]}: choose another folder, or give it to that user")
     elif "runs" not in found:
         said.append(f"programs cannot be run in {found['folder'][0]}: is it mounted noexec? choose another folder")
-    if "free_kib" in found and int(_number(found["free_kib"][0])) * 1024 < LEAST_FREE_BYTES:
+    if "free_kib" in found and int(number(found["free_kib"][0])) * 1024 < LEAST_FREE_BYTES:
         said.append(f"there is less than {LEAST_FREE_BYTES >> 30} GiB free in {found['folder'][0]}")
     if abs(off_s) > MOST_CLOCK_OFF_S:
         said.append(

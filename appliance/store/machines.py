@@ -417,10 +417,12 @@ def mark_well(tx: Tx, name: str, now_ms: int, broken_since_ms: int | None = None
     )
 
 
-def mark_seen(tx: Tx, name: str, now_ms: int) -> None:
-    """It was asked, and has answered."""
+def mark_seen(tx: Tx, name: str, now_ms: int, load: float | None = None) -> None:
+    """It was asked, and has answered; also how busy it is, which is noted once it was measured."""
     tx.execute(
-        "UPDATE machines SET checked_at_ms = :now, seen_at_ms = :now WHERE name = :name", {"name": name, "now": now_ms}
+        "UPDATE machines SET checked_at_ms = :now, seen_at_ms = :now, measured = CASE WHEN :load IS NULL OR measured = '{}'"
+        " THEN measured ELSE json_set(measured, '$.load', :load) END WHERE name = :name",
+        {"name": name, "now": now_ms, "load": load},
     )
 
 

@@ -77,7 +77,7 @@ def test_a_machine_is_added_measured_and_its_host_key_noted(rondo: Line, here: M
     assert (found.os, found.cpus, found.slots) == ("linux", os.cpu_count(), 3)
     assert found.host_key == " ".join(here.server.host_key.split()[:2]) and found.seen_at_ms
     assert here.private_key.split()[5] not in str(found.sealed_key), "the key lies open in the database"
-    assert re.search(r"m1 +ready +0/3 .* acme/big ", rondo("machine", "list"))
+    assert re.search(r"m1 +ready +0/3 .* GiB +[0-9.]+ .* acme/big ", rondo("machine", "list"))
     assert not list(here.folder.iterdir()), "a check leaves something behind"
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance.executors import cgroups
-from appliance.executors.base import Command, Container, Sandbox, SandboxSpec, Usage
+from appliance.executors.base import Command, Container, Sandbox, SandboxSpec, TellsLoad, Usage
 from appliance.executors.docker import DockerExecutor
 from appliance.executors.docker_plan import INDEX_LABEL
 from appliance.executors.docker_usage import Gauge, usage_of
+from appliance.executors.machine import MachineOptions
 from tests.contracts.test_docker import executor  # noqa: F401  (a fixture)
-from tests.contracts.worlds import World, finish, quiet
+from tests.contracts.worlds import World, finish, machine_executor, quiet
 from tests.engine_fixture import BUSYBOX
+from tests.openssh import Machine
 from tests.whole import until
 
 BUSY = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
@@ -170,3 +173,11 @@ async def test_an_engine_that_ends_while_it_is_asked_breaks_nothing() -> None:
     gauge = Gauge(_Engine(), find)  # type: ignore[arg-type]
     assert await gauge.read() == ()
     assert len(await gauge.read()) == 2
+
+
+async def test_a_machine_tells_how_busy_it_is_with_each_check(ssh_machine: Machine, tmp_path: Path) -> None:
+    box = machine_executor(ssh_machine, "busy", MachineOptions(folder=str(tmp_path / "jobs")))
+    assert isinstance(box, TellsLoad) and box.load is None
+    assert await box.check() is None
+    assert box.load is not None and abs(box.load - os.getloadavg()[0]) < 5
+    await box.close()

@@ -35,7 +35,15 @@ from tests.whole import until
 T = TypeVar("T")
 LONGEST_S = 20.0
 RHYTHM = Rhythm(
-    look=0.05, check=0.05, longest_check=0.5, first_pause=0.05, longest_pause=0.1, rest=3600, sweep=0.05, linger=0.05
+    look=0.05,
+    check=0.05,
+    longest_check=0.5,
+    first_pause=0.05,
+    longest_pause=0.1,
+    note=0.05,
+    rest=3600,
+    sweep=0.05,
+    linger=0.05,
 )
 GIB = 1 << 30
 FOUND = Examination(
@@ -51,6 +59,7 @@ class FakeMachine(FakeExecutor):
     def __init__(self, nodes: dict[str, FakeNode]) -> None:
         super().__init__(nodes)
         self.is_closed = False
+        self.load: float | None = None
         self.hangs = False
         self.asked = 0
 
@@ -308,6 +317,19 @@ async def test_a_machine_is_looked_at_again_and_a_look_that_fails_is_no_trouble(
     async with fleet.at_work():
         await fleet.when(lambda: fleet.machine("m1"), lambda found: found.measured.get("load", 0) > 4)
         assert (await fleet.machine("m1")).broken_since_ms is None
+
+
+async def test_how_busy_a_machine_is_comes_with_its_checks(fleet: Fleet) -> None:
+    async def examine(machine: Machine) -> Examination:
+        return FOUND
+
+    fleet.pool = fleet.new_pool(examine=examine)
+    await fleet.add("m1")
+    async with fleet.at_work():
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: found.seen_at_ms is not None)
+        assert (await fleet.machine("m1")).measured["load"] == 0
+        fleet["m1"].load = 3.5
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: found.measured["load"] == 3.5)
 
 
 async def test_an_engine_of_this_host_that_hangs_holds_up_no_machine(fleet: Fleet) -> None:

@@ -146,6 +146,17 @@ def test_what_it_says_of_itself_fills_in_what_was_left_open(tx: Tx) -> None:
     assert (found.os, found.arch, found.cpus, found.memory_bytes) == ("freebsd", "arm64", 2, 1 << 34)
 
 
+def test_its_load_is_noted_whenever_it_is_seen_once_it_was_measured(tx: Tx) -> None:
+    machines.add(tx, BOX, MAC, 1)
+    machines.mark_seen(tx, MAC.name, 2, 1.5)
+    assert machines.by_name(tx, MAC.name).measured == {}, "or it would not be measured any more"
+    machines.measured(tx, MAC.name, {"cpus": 4, "load": 0.5})
+    machines.mark_seen(tx, MAC.name, 3)
+    assert machines.by_name(tx, MAC.name).measured == {"cpus": 4, "load": 0.5}
+    machines.mark_seen(tx, MAC.name, 4, 2.5)
+    assert machines.by_name(tx, MAC.name).measured == {"cpus": 4, "load": 2.5}
+
+
 def test_one_that_is_removed_under_running_jobs_is_shown_to_nobody_and_goes_with_them(tx: Tx) -> None:
     machines.add(tx, BOX, MAC, 1)
     run_node(tx, "mac-1")
