@@ -219,6 +219,13 @@ def number(text: str) -> float:
     return found if 0 <= found < 1e15 else 0.0
 
 
+def _span(seconds: float) -> str:
+    for unit, each in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * each:
+            return f"{seconds / each:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _warnings(found: Mapping[str, Sequence[str]], off_s: float) -> tuple[str, ...]:
     said = []
     if "unwritable" in found:
@@ -229,7 +236,7 @@ def _warnings(found: Mapping[str, Sequence[str]], off_s: float) -> tuple[str, ..
         said.append(f"there is less than {LEAST_FREE_BYTES >> 30} GiB free in {found['folder'][0]}")
     if abs(off_s) > MOST_CLOCK_OFF_S:
         said.append(
-            f"its clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} ours: let it follow a time server"
+            f"its clock is {_span(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} ours: let it follow a time server"
         )
     if "docker" in found.get("tool", ()) and "docker" not in found:
         said.append("there is a docker command, and no engine answers it: start it, and let its user use it")

@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 
 from appliance.errors import RondoError
-from appliance.executors.base import SandboxSpec, Usage
+from appliance.executors.base import Command, SandboxSpec, Usage
 from appliance.executors.machine import MachineExecutor, MachineOptions, MachineSandbox
 from appliance.executors.machine_check import examine
 from appliance.executors.machine_link import Address, over_ssh
@@ -170,6 +170,30 @@ async def test_facts_that_are_lies_are_small_and_plain(facts: bytes) -> None:
         assert all(text.isprintable() and len(text) < 400 for text in texts)
         numbers = [found.cpus, found.memory_bytes, found.load, found.free_bytes]
         assert all(0 <= number < 1 << 62 for number in numbers)
+
+
+async def test_a_clock_that_is_years_off_is_told_in_days() -> None:
+    async with liar(lambda mark: b"begin\ntime 1\nfolder /x\nend\n") as address:
+        (said,) = [each for each in (await examine(over_ssh(address))).warnings if "clock" in each]
+        assert re.fullmatch(r"its clock is \d{5} days behind ours: let it follow a time server", said)
+
+
+OTHERS = b"\x01begin 0123456789abcdef\nof another job\n\x01end 0123456789abcdef 0 15 0\n"
+
+
+@pytest.mark.parametrize("said", [b"", OTHERS, b"\x01end " + b"9" * 100_000, b"x" * 300_000])
+async def test_what_a_liar_says_of_another_job_is_not_this_ones(said: bytes) -> None:
+    """It lets us attach, and tells what a command of somebody else's said and how that ended."""
+    async with liar(lambda mark: mark + b"ok\n" + said) as address, asyncio.timeout(30):
+        box = executor(address)
+        sandbox = await box.reattach("n1")
+        events = []
+        with pytest.raises(RondoError):
+            async for event in sandbox.run(Command(id="1", script="true")):
+                events.append(event)
+        assert events == [] and sandbox.ref == "n1"
+        await sandbox.detach()
+        await box.close()
 
 
 async def test_a_server_that_asks_for_our_side_gets_nothing() -> None:

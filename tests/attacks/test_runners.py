@@ -150,6 +150,21 @@ async def test_who_says_hello_on_and_on_is_sent_away(tmp_path: Path) -> None:
         await until(lambda: here.runners.trouble("mac") is not None)
 
 
+async def test_of_two_that_come_at_once_with_one_key_one_is_let_in(tmp_path: Path) -> None:
+    async with (
+        world(tmp_path) as here,
+        as_machine(here) as first,
+        client(here, asyncssh.read_private_key(here.key("mac"))) as second,
+    ):
+        hello = json.dumps(HELLO).encode() + b"\n"
+        lines = await asyncio.gather(*(answer(one, hello) for one in (first, second)))
+        said = [words.read_word(line.encode()) for line in lines]
+        (refused,) = [word.refused for word in said if word.refused]
+        assert refused.startswith("a runner with this key is connected from 127.0.0.1:")
+        assert [word.machine for word in said if not word.refused] == ["mac"]
+        assert here.runners.trouble("mac") is None
+
+
 async def test_a_machine_without_a_way_back_is_no_more_than_unreachable(tmp_path: Path) -> None:
     """It said hello, and serves nothing; or something else than SSH."""
     async with world(tmp_path) as here, as_machine(here) as connection:
