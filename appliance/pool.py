@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from appliance.bell import Bell
 from appliance.clock import Clock
 from appliance.engine.recovery import remove_unowned
-from appliance.engine.spots import Spot
+from appliance.engine.spots import Spot, spot_of
 from appliance.errors import RondoError
 from appliance.executors.base import Executor, TellsLoad
 from appliance.executors.machine_check import Examination
@@ -330,14 +330,4 @@ def _spot(member: _Member) -> Spot:
         trouble = f"is out: {machine.trouble}"
     elif not member.has_answered:
         trouble = "is being asked whether it can run jobs"
-    return Spot(
-        name=machine.name,
-        os=machine.os,
-        arch=machine.arch,
-        classes=machine.classes,
-        slots=machine.slots,
-        cpus=machine.cpus,
-        memory_bytes=machine.memory_bytes,
-        forks=machine.forks,
-        trouble=trouble,
-    )
+    return spot_of(machine, trouble)

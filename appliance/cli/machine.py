@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from appliance.executors.machine_check import Examination
     from appliance.store.machines import Definition, Machine
 
+_SHOWN = 10
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -312,12 +313,19 @@ def _undrain(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
+    from appliance import where
+    from appliance.engine import stranded
     from appliance.store import machines
 
     with store_of(args) as store:
         machine = machines.by_name(store.tx, args.name)
         if machine.source == "settings":
             raise RondoError(f"{args.name} stands in the settings: take it out there, and start the server again")
+        left_without = stranded.jobs_only_for(store.tx, args.name, where.places(store.settings))
         store.write(lambda tx: machines.remove(tx, args.name, store.now_ms))
     print(f"removed machine {args.name}")
+    for resource_class, numbers in sorted(left_without.items()):
+        shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
+        jobs = "1 waiting job needs" if len(numbers) == 1 else f"{len(numbers)} waiting jobs need"
+        print(f"{jobs} the class {resource_class}, which no other machine takes, and will fail: {shown}")
     return 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from appliance.engine.classes import Classes, Size
 from appliance.language import plan as plans
+from appliance.store.machines import Machine
 
 _ENOUGH = 0.9  # of a class's memory: of its 16 GB a machine shows a little less
 _SHOWN = 3
@@ -34,6 +35,20 @@ class Spot:
     memory_bytes: int = 0  # 0: not known yet
     forks: bool = False  # it takes jobs that strangers wrote
     trouble: str = field(default="", compare=False)  # two that differ in nothing else take the same jobs
+
+
+def spot_of(machine: Machine, trouble: str = "") -> Spot:
+    return Spot(
+        name=machine.name,
+        os=machine.os,
+        arch=machine.arch,
+        classes=machine.classes,
+        slots=machine.slots,
+        cpus=machine.cpus,
+        memory_bytes=machine.memory_bytes,
+        forks=machine.forks,
+        trouble=trouble,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from appliance.clock import SystemClock
 from appliance.engine import checks
 from appliance.engine.fit import Machine as Room
 from appliance.engine.scheduler import HERE, Scheduler
+from appliance.engine.stranded import jobs_only_for
 from appliance.errors import Unavailable
 from appliance.executors.base import Executor, SandboxSpec
 from appliance.executors.fake import FakeExecutor, FakeNode
@@ -29,7 +30,7 @@ from appliance.pool import Examine, Pool, Rhythm
 from appliance.store import jobs, machines
 from appliance.store.database import Database, open_database
 from appliance.store.machines import Definition, Machine
-from tests.engine.shop import BOX, pipeline, scheduler, workshop
+from tests.engine.shop import BOX, PLACES, pipeline, scheduler, workshop
 from tests.whole import until
 
 T = TypeVar("T")
@@ -330,6 +331,16 @@ async def test_how_busy_a_machine_is_comes_with_its_checks(fleet: Fleet) -> None
         assert (await fleet.machine("m1")).measured["load"] == 0
         fleet["m1"].load = 3.5
         await fleet.when(lambda: fleet.machine("m1"), lambda found: found.measured["load"] == 3.5)
+
+
+async def test_jobs_that_only_one_machine_could_run_are_known_by_their_class(fleet: Fleet) -> None:
+    await fleet.add("m1", classes=("acme/box", "medium"))
+    await fleet.add("m2", classes=("medium",))
+    await fleet.push(2, resource_class="acme/box")
+    await fleet.push(1, resource_class="medium")
+    await fleet.push(1, resource_class="acme/none")
+    stranded = [await fleet.db.read(lambda tx: jobs_only_for(tx, name, PLACES)) for name in ("m1", "m2")]  # noqa: B023
+    assert stranded == [{"acme/box": [1, 2]}, {}]
 
 
 async def test_an_engine_of_this_host_that_hangs_holds_up_no_machine(fleet: Fleet) -> None:
