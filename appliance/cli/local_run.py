@@ -6,7 +6,6 @@ import argparse
 import gc
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from appliance.laptop.watch import Display
     from appliance.laptop.wishes import Wishes
     from appliance.settings import Settings
+
+_USUAL_SWITCH_S = sys.getswitchinterval()
+_LOADING_SWITCH_S = 0.0005  # who speaks with the engine meanwhile has little to do, and gets no turn for 5 ms otherwise
 
 _ENDS = """\
 Exit codes: 0 success, 1 something failed, 2 nothing could be run (wrong words, an invalid config, no Docker engine),
@@ -70,15 +72,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _run(args: argparse.Namespace) -> int:
     """Wrong words and whatever keeps a run from beginning are 2; from then on the jobs decide."""
-    gc.disable()  # modules are never garbage: to look through them again and again is a quarter of the start
+    _begin_loading()
     from appliance.laptop import place as places
+    from appliance.laptop.later import Later
 
     try:
-        with ThreadPoolExecutor(1) as pool:
-            found = pool.submit(places.find, Path.cwd(), args.config)
-            wishes = _wishes(args)  # while git says where the tree begins
-            settings = _settings(args, wishes)
-            place = found.result()
+        found = Later(lambda: places.find(Path.cwd(), args.config))
+        wishes = _wishes(args)  # while git says where the tree begins
+        settings = _settings(args, wishes)
+        place = found.result()
         settings = settings.replaced(data=str(place.state))
         places.prepare(place)
         with places.held(place, waits=args.wait), places.noted(place) as had_crashed:
@@ -90,6 +92,17 @@ def _run(args: argparse.Namespace) -> int:
         for line in str(error).splitlines():
             print(f"rondo: {line}", file=sys.stderr)
         return 2
+
+
+def _begin_loading() -> None:
+    gc.disable()  # modules are never garbage: to look through them again and again is a quarter of the start
+    sys.setswitchinterval(_LOADING_SWITCH_S)
+
+
+def _end_loading() -> None:
+    gc.freeze()
+    gc.enable()
+    sys.setswitchinterval(_USUAL_SWITCH_S)
 
 
 def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, *, had_crashed: bool) -> int:
@@ -112,13 +125,14 @@ def _go_on(
 ) -> int:
     from appliance.executors.late import load_late
     from appliance.laptop import place as places
+    from appliance.laptop.later import Later
     from appliance.vcs import working_tree
 
     places.sweep_outputs(place)
-    with ThreadPoolExecutor(1) as pool:
-        taken = pool.submit(working_tree.take, place.root, place.repository, places.NAME)
+    taken = Later(lambda: working_tree.take(place.root, place.repository, places.NAME))
+    try:
         from appliance.laptop.first import first_guess, view  # loads the language, while git works
-
+    finally:
         snapshot = taken.result()
     source = _text(place.config)
     if begun is not None:
@@ -132,8 +146,7 @@ def _go_on(
     from appliance.laptop.signs import Colours
     from appliance.laptop.wishes import listed
 
-    gc.freeze()
-    gc.enable()
+    _end_loading()
     logging.basicConfig(filename=place.state / "rondo.log", filemode="w", level="INFO")
     display = _display(args)
     for note in snapshot.notes:

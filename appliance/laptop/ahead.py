@@ -14,7 +14,6 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from appliance.executors.base import SandboxSpec
 from appliance.executors.docker_ask import ask
 from appliance.executors.docker_plan import Image, Room, container_name, primary_config
 from appliance.laptop.guess import Guess, bare, recall, remember
+from appliance.laptop.later import Later
 from appliance.settings import Settings
 
 NETWORK = "bridge"
@@ -54,13 +54,12 @@ class Ahead:
         self._state = state
         self._asked = asked
         self._url = where.docker_url(settings)
-        self._threads = ThreadPoolExecutor(3, "ahead")
         self._instance = ""  # until `begin`: and nothing is made
         self._next_job = 0  # the number of this run's first one
         self._guess: Guess | None = None
         self._seen = ""
-        self._facts: Future[tuple[Room, Image]] | None = None
-        self._making: Future[_Made | None] = _known(None)
+        self._facts: Later[tuple[Room, Image]] | None = None
+        self._making: Later[_Made | None] | None = None
         self._opened: SandboxSpec | None = None  # what was asked for first
         self._is_taken = False
         self._version: str | None = None
@@ -97,10 +96,10 @@ class Ahead:
 
     def take(self, spec: SandboxSpec) -> str | None:
         self._opened = self._opened or spec
-        made = self._making.result()
+        made = None if self._making is None else self._making.result()
         if made is None or made.node != spec.node:
             return None
-        self._making = _known(None)
+        self._making = None
         with contextlib.suppress(*_TROUBLE):
             if self._config(spec) == made.config:
                 self._is_taken = True
@@ -120,19 +119,17 @@ class Ahead:
         After a guess that was wrong nothing is remembered: what changes from run to run (a variable with the pipeline's
         number) would make the next one wrong as well.
         """
-        made, self._making = self._making.result(), _known(None)
-        if made is not None:
+        making, self._making = self._making, None
+        if making is not None and (made := making.result()) is not None:
             self.remove(made.id)
         if self._opened is not None and self._instance:
             has_learnt = self._is_taken or self._guess is None
             remember(self._state, self._asked, self._lesson(self._opened) if has_learnt else None)
-        self._threads.shutdown()
 
     def _lesson(self, spec: SandboxSpec) -> Guess | None:
         """What leads to the container of `spec` again; None if what is remembered of it would lead to another."""
         with contextlib.suppress(*_TROUBLE):
-            if self._facts is None:
-                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+            self._facts = self._facts or self._look(spec)
             room, _ = self._facts.result()
             number, _, index = spec.node.partition(".")
             if index == "0" and self._config(spec) == self._config(bare(spec), room):
@@ -145,13 +142,18 @@ class Ahead:
         self._guess = guess
         self._answered.clear()
         spec = replace(guess.spec, node=f"{self._next_job + guess.before}.0")
-        self._making = self._threads.submit(self._make, spec, guess.room, self._making)
+        former = self._making
+        self._making = Later(lambda: self._make(spec, guess.room, former))
 
-    def _look(self, image: str) -> tuple[Room, Image]:
+    def _look(self, spec: SandboxSpec) -> Later[tuple[Room, Image]]:
         """What the engine's host has, and the image."""
-        found = Image.of(self._ask("GET", f"/images/{quote(image)}/json"))
-        info = self._ask("GET", "/info")
-        return Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"])), found
+
+        def look() -> tuple[Room, Image]:
+            image = Image.of(self._ask("GET", f"/images/{quote(spec.containers[0].image)}/json"))
+            info = self._ask("GET", "/info")
+            return Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"])), image
+
+        return Later(look)
 
     def _config(self, spec: SandboxSpec, room: Room | None = None) -> dict[str, Any]:
         """What the engine is asked for. With a `room` nobody waits for it to answer, and its image has no entrypoint."""
@@ -162,16 +164,16 @@ class Ahead:
         options = where.docker_options(self._settings, NETWORK)
         return primary_config(self._instance, spec, image, room, NETWORK, options, shim.supervisor())
 
-    def _make(self, spec: SandboxSpec, room: Room | None, former: Future[_Made | None]) -> _Made | None:
+    def _make(self, spec: SandboxSpec, room: Room | None, former: Later[_Made | None] | None) -> _Made | None:
         """In the place of the `former`, unless that is the same.
 
         Where the `room` is known, what the engine says is only needed by who takes the container, and asked meanwhile.
         """
-        made = former.result()
+        made = None if former is None else former.result()
         container_id = ""
         try:
             if room is None:
-                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+                self._facts = self._look(spec)
             config = self._config(spec, room)
             if made is not None and (made.node, made.config) == (spec.node, config):
                 return made
@@ -180,7 +182,7 @@ class Ahead:
             name = urlencode({"name": container_name(self._instance, spec.node, 0)})
             container_id = self._ask("POST", f"/containers/create?{name}", config)["Id"]
             if room is not None:
-                self._facts = self._threads.submit(self._look, spec.containers[0].image)
+                self._facts = self._look(spec)
             self._ask("POST", f"/containers/{container_id}/start")
             return _Made(container_id, spec.node, config)
         except _TROUBLE:
@@ -196,9 +198,3 @@ class Ahead:
         self._version = answer.version
         self._answered.set()
         return answer.value
-
-
-def _known(made: _Made | None) -> Future[_Made | None]:
-    future: Future[_Made | None] = Future()
-    future.set_result(made)
-    return future
