@@ -47,6 +47,8 @@ class Hosted(Reading):
             temporary.chmod(0o755)
             temporary.rename(hook)
         end_orphans(self._pushes)
+        for half in self._unsettled.glob("*.new"):  # of a push that git was not let begin
+            half.unlink(missing_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
         for repository in self._folder.glob("*/*.git"):
             remove_stale_locks(repository)
@@ -208,7 +210,7 @@ def _note(folder: Path, push_id: str, name: str) -> None:
 
 def _noted(folder: Path) -> Mapping[str, str] | None:
     try:
-        return {note.name: note.read_text() for note in folder.iterdir() if not note.name.endswith(".new")}
+        return {note.name: note.read_text() for note in folder.iterdir()}
     except FileNotFoundError:
         return None
 

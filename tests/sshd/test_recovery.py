@@ -154,7 +154,7 @@ async def test_a_repository_that_cannot_be_read_holds_up_no_start(tmp_path: Path
         config.write_text(text)
         async with owned(here.door.catch_up()):
             await until_triggers(here, 2)
-        assert not list((tmp_path / "unsettled").iterdir())
+            await until(lambda: not list((tmp_path / "unsettled").iterdir()))
 
 
 async def test_a_hook_that_cannot_speak_loses_nothing(tmp_path: Path, tree: WorkTree) -> None:
