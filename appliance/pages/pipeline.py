@@ -15,13 +15,12 @@ from appliance.api.projects import wanted_project
 from appliance.api.routes import NUMBER, SLUG, Policy, Route
 from appliance.api.workflows import workflow_for
 from appliance.errors import Conflict, NotFound
-from appliance.model import JobId, JobStatus, PipelineState, Project, WorkflowId
+from appliance.model import JobId, JobStatus, Project, WorkflowId
 from appliance.pages.graph import Drawing, draw
 from appliance.pages.links import pipeline_path, pipelines_path, project_path
 from appliance.pages.pipelines import overall_status
 from appliance.pages.render import back_to, page
 from appliance.store import continuations, coverage, jobs, locks, overview, pipelines, projects
-from appliance.store.coverage import Coverage
 from appliance.store.database import Tx
 from appliance.store.overview import Chip, JobChip, Line
 from appliance.store.pipelines import Pipeline
@@ -47,17 +46,19 @@ class Drawn:
 
 async def show(request: web.Request) -> web.Response:
     parts, project, number = parts_of(request), await wanted_project(request), int(request.match_info["number"])
+    now_ms = parts.clock.now_ms()
 
-    def read(tx: Tx) -> tuple[Line, Mapping[str, str], list[Drawn], Mapping[JobId, Coverage]]:
+    def read(tx: Tx) -> tuple[Line, Mapping[str, str], list[Drawn], Mapping[str, Any]]:
         line = overview.line_by_number(tx, project.id, number)
         chips = overview.chips(tx, [line.id])[line.id]
         found = overview.job_chips(tx, [chip.id for chip in chips])
         covered = coverage.of_jobs(tx, [job.id for chip in chips for job in found[chip.id]])
         drawn = [Drawn(chip, draw(found[chip.id]), _holding(tx, found[chip.id])) for chip in chips]
-        return line, _texts(tx, pipelines.pipeline(tx, line.id)), drawn, covered
+        more = {"covered": covered, "may_be_canceled": _may_be_canceled(tx, line, chips, now_ms)}
+        return line, _texts(tx, pipelines.pipeline(tx, line.id)), drawn, more
 
-    line, texts, workflows, covered = await parts.db.read(read)
-    return await page(request, "pipeline.html", {**_values(project, line, texts, workflows), "covered": covered})
+    line, texts, workflows, more = await parts.db.read(read)
+    return await page(request, "pipeline.html", {**_values(project, line, texts, workflows), **more})
 
 
 def _holding(tx: Tx, chips: Sequence[JobChip]) -> frozenset[JobId]:
@@ -81,7 +82,6 @@ def _values(project: Project, line: Line, texts: Mapping[str, str], workflows: l
         "trigger": line.trigger,
         "status": overall_status(line.state, [workflow.chip for workflow in workflows]),
         "workflows": workflows,
-        "may_be_canceled": _may_be_canceled(line, [workflow.chip for workflow in workflows]),
         "errors": [problem for problem in line.problems if problem.kind == "error"],
         "warnings": [problem for problem in line.problems if problem.kind != "error"],
         "topics": f"pipeline:{line.id}",
@@ -94,10 +94,10 @@ def _values(project: Project, line: Line, texts: Mapping[str, str], workflows: l
     }
 
 
-def _may_be_canceled(line: Line, chips: Sequence[Chip]) -> bool:
+def _may_be_canceled(tx: Tx, line: Line, chips: Sequence[Chip], now_ms: int) -> bool:
     """As a whole: one workflow has a button of its own. The key of a setup phase may be used when that has ended."""
-    is_open = sum(chip.stopped_at_ms is None for chip in chips)
-    return is_open > 1 or (not is_open and line.state in (PipelineState.SETUP, PipelineState.PENDING))
+    count = sum(chip.stopped_at_ms is None for chip in chips)
+    return count > 1 or (not count and continuations.may_bring_more(tx, line.id, now_ms))
 
 
 async def text(request: web.Request) -> web.Response:

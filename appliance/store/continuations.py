@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.crypto import SecretBox, token_hash
-from appliance.model import PipelineId, UserId, WorkflowId
+from appliance.model import PipelineId, PipelineState, UserId, WorkflowId
 from appliance.store import pipelines
 from appliance.store.database import Tx
 
@@ -96,6 +96,14 @@ def is_given_up(tx: Tx, pipeline_id: PipelineId) -> bool:
     """Whether somebody has canceled the setup phase and nobody has rerun it since: then its key opens nothing."""
     found = last_setup(tx, pipeline_id)
     return found is not None and found.canceled_by is not None
+
+
+def may_bring_more(tx: Tx, pipeline_id: PipelineId, now_ms: int) -> bool:
+    """Whether workflows may still come: the key is good, or what it brought is being compiled; and nobody canceled it."""
+    found, state = of_pipeline(tx, pipeline_id), pipelines.pipeline(tx, pipeline_id).state
+    if found is None or is_given_up(tx, pipeline_id):
+        return False
+    return state is PipelineState.PENDING or (state is PipelineState.SETUP and now_ms < found.expires_at_ms)
 
 
 def hands(tx: Tx, pipeline_id: PipelineId) -> set[UserId | None]:

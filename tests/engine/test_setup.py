@@ -125,7 +125,13 @@ async def test_a_pipeline_is_canceled_with_what_its_setup_phase_would_bring(db: 
     if is_continued:
         await commands(db).continue_pipeline(KEY, SECOND, {})
     await db.write(lambda tx: moves.finish_node(tx, rows[0].id, 0, NodeStatus.SUCCESS, "", [], NOW))
+
+    async def may_bring_more(now_ms: int = NOW) -> bool:
+        return await db.read(lambda tx: continuations.may_bring_more(tx, PIPELINE, now_ms))
+
+    assert await may_bring_more() and await may_bring_more(NOW + 6 * 3_600_000) is is_continued
     await commands(db).cancel_pipeline(PIPELINE, PERSON)
+    assert not await may_bring_more()
     if not is_continued:
         with pytest.raises(Conflict, match="canceled"):
             await commands(db).continue_pipeline(KEY, SECOND, {})
