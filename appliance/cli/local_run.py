@@ -6,6 +6,8 @@ import argparse
 import gc
 import os
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,9 @@ from appliance.errors import BadRequest, Conflict, InvalidConfig, SettingsError,
 
 if TYPE_CHECKING:
     from appliance.laptop.ahead import Ahead
+    from appliance.laptop.keeper import Keeper
     from appliance.laptop.place import Place
-    from appliance.laptop.watch import Display
+    from appliance.laptop.watch import Display, Seen
     from appliance.laptop.wishes import Wishes
     from appliance.settings import Settings
 
@@ -64,6 +67,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     seen = parser.add_argument_group("what is seen")
     seen.add_argument("--verbose", action="store_true", help="every line of output, as `job | text`")
     seen.add_argument("--quiet", action="store_true", help="only how jobs end")
+    seen.add_argument("--json", action="store_true", help="for programs: what happens, one JSON object a line")
     seen.add_argument("--approve", action="append", default=[], metavar="JOB", help="give this approval without asking")
     seen.add_argument("--shell-on-failure", action="store_true", help="a shell in the job after a step that failed")
     seen.add_argument("--artifacts", type=Path, metavar="DIR", help="put artifacts there, not in .rondo/artifacts")
@@ -143,7 +147,6 @@ def _go_on(
 
     from appliance.laptop.keys import Keys
     from appliance.laptop.run import Run
-    from appliance.laptop.signs import Colours
     from appliance.laptop.wishes import listed
 
     _end_loading()
@@ -158,8 +161,8 @@ def _go_on(
         snapshot=snapshot,
         source=source,
         display=display,
-        colours=Colours.for_stream(sys.stdout),
-        keys=Keys.of_this_terminal(),
+        at_end=_at_end(args),
+        keys=None if args.json else Keys.of_this_terminal(),
         had_crashed=had_crashed,
         begun=begun,
     )
@@ -177,9 +180,10 @@ def _wishes(args: argparse.Namespace) -> Wishes:
     from appliance.laptop.variables import dotenv, pairs
     from appliance.laptop.wishes import Wishes
 
-    if args.verbose and args.quiet:
-        raise BadRequest("--verbose and --quiet do not go together")
-    if args.shell_on_failure and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    ways = [f"--{way}" for way in ("verbose", "quiet", "json", "list") if getattr(args, way)]
+    if len(ways) > 1:
+        raise BadRequest(f"{' and '.join(ways)} do not go together")
+    if args.shell_on_failure and (args.json or not (sys.stdin.isatty() and sys.stdout.isatty())):
         raise BadRequest("--shell-on-failure needs a terminal to show the shell at")
     if args.with_requires and not args.job:
         raise BadRequest("--with-requires goes with --job")
@@ -242,7 +246,22 @@ def _settings(args: argparse.Namespace, wishes: Wishes) -> Settings:
     )
 
 
+def _at_end(args: argparse.Namespace) -> Callable[[Keeper, Seen], Iterator[str]]:
+    if args.json:
+        from appliance.laptop.events import at_end
+
+        return at_end
+    from appliance.laptop.outcome import summary
+    from appliance.laptop.signs import Colours
+
+    return partial(summary, colours=Colours.for_stream(sys.stdout))
+
+
 def _display(args: argparse.Namespace) -> Display:
+    if args.json:
+        from appliance.laptop.events import Events
+
+        return Events()
     from appliance.laptop.board import Board
     from appliance.laptop.lines import Lines
     from appliance.laptop.signs import Colours

@@ -28,6 +28,15 @@ class Tests:
     failed: Sequence[results.Result]
 
 
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """An artifact, where it lies now; `index` is its node's."""
+
+    row: Row
+    index: int
+    path: Path
+
+
 @dataclass
 class Keeper:
     """`keep` takes a job that has ended; the rest is what a summary tells of all of them. Labels are `Row.label_of`'s."""
@@ -37,7 +46,7 @@ class Keeper:
     artifacts_folder: Path
     rows: dict[JobId, Row] = field(default_factory=dict)
     tests: dict[JobId, Tests] = field(default_factory=dict)
-    files: dict[str, int] = field(default_factory=dict)  # of each job, by label, how many artifacts
+    files: list[File] = field(default_factory=list)
 
     def log_of(self, step: jobs.Step) -> Path:
         """As the engine has it."""
@@ -66,13 +75,12 @@ class Keeper:
                 if source.exists() and source.stat().st_size:
                     _link(source, self.shown_log(row.label_of(piece.node.index), step))
         for artifact in kept:
-            label = row.label_of(artifact.index)
-            folder = self.artifacts_of(label)
+            folder = self.artifacts_of(row.label_of(artifact.index))
             target = folder / artifact.path
             if folder.resolve() not in target.parent.resolve().parents and target.parent.resolve() != folder.resolve():
                 continue  # our own steps let no such name through
             _link(self.core.blobs.path(Blobs.ARTIFACTS, artifact.id), target)
-            self.files[label] = self.files.get(label, 0) + 1
+            self.files.append(File(row=row, index=artifact.index, path=target))
 
 
 def folder_of(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def summary(keeper: Keeper, seen: Seen, colours: Colours) -> Iterator[str]:
         for row in rows:
             if row.job.workflow_id == workflow.id:
                 yield f"  {ended(row.job, colours, row.label)}{span(row.job)}"
-    for label, count in keeper.files.items():
+    for label, count in Counter(file.row.label_of(file.index) for file in keeper.files).items():
         yield f"{counted(count, 'artifact')} in {_shown(keeper.artifacts_of(label))}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -118,7 +119,7 @@ def held(place: Place, *, waits: bool) -> AbstractContextManager[None]:
         if not waits:
             raise Conflict(f"another run works in {place.root} ({holder}); --wait waits for its end")
         if not is_told:
-            print(f"waits for another run in this tree ({holder})", flush=True)
+            print(f"waits for another run in this tree ({holder})", file=sys.stderr, flush=True)
             is_told = True
         time.sleep(_LOOK_S)
 

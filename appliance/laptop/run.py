@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,6 @@ from appliance.laptop.keeper import Keeper
 from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
 from appliance.laptop.shell import Shells
-from appliance.laptop.signs import Colours
 from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, chosen
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
@@ -62,7 +61,7 @@ class Run:
     snapshot: Snapshot
     source: str
     display: Display
-    colours: Colours
+    at_end: Callable[[Keeper, Seen], Iterator[str]]  # what is printed then
     keys: Keys | None  # None: nobody sits there
     begun: Begun | None = None
     had_crashed: bool
@@ -87,7 +86,7 @@ class Run:
                 self.display.note(
                     f"waits for {names}, and nobody is here to ask; --approve {seen.on_hold[0].job.name} gives it"
                 )
-            for line in outcome.summary(keeper, seen, self.colours):
+            for line in self.at_end(keeper, seen):
                 print(line)
             return outcome.code_of(seen, is_canceled=canceled())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,25 @@ def test_a_failure_says_where_and_which_tests(tmp_path: Path) -> None:
     assert "last words" in summary and "exited with code 3" in summary
     assert "2 tests, 1 failure" in summary and "sums halves: 2 is not 3" in summary
     assert ".rondo/logs/broken/" in summary
+
+
+def test_programs_read_what_happens(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, CHAIN, {"key": "1", "new": "here"})
+    ended = tree.run_here("--json", "bad")
+    assert (ended.code, ended.err) == (1, "")
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    told = [(event["event"], event.get("step") or event.get("job") or event["workflow"]) for event in events]
+    assert told[0] == ("job_started", "broken") and told[1] == ("step_ended", "Spin up environment")
+    assert told[-3:] == [("job_ended", "broken"), ("job_ended", "only-release"), ("workflow_ended", "bad")]
+    (failed,) = (event for event in events if event["event"] == "step_ended" and event["status"] == "failed")
+    assert failed["exit_code"] == 3 and failed["job"] == "broken" and failed["node"] == 0 and failed["seconds"] >= 0
+    assert events[-3]["status"] == "failed" and events[-2]["status"] == "not_run" and events[-1]["status"] == "failed"
+
+    ended = tree.run_here("--json", "--job", "build")
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    (artifact,) = (event for event in events if event["event"] == "artifact")
+    assert Path(artifact["path"]).read_text() == "shared\n" and events[-1]["status"] == "success" and ended.code == 0
+    assert tree.run_here("--json", "--quiet").code == 2
 
 
 def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -> None:

@@ -133,9 +133,14 @@ def test_a_second_run_in_one_tree_is_refused_or_waits(tmp_path: Path) -> None:
     refused = tree.run_here()
     assert refused.code == 2 and f"process {first.pid}" in refused.err and "--wait" in refused.err
     waits = subprocess.Popen(
-        tree.argv("--executor", "local", "--list", "--wait"), cwd=tree.root, env=tree.environment, stdout=-1, text=True
+        tree.argv("--executor", "local", "--list", "--wait"),
+        cwd=tree.root,
+        env=tree.environment,
+        stdout=-1,
+        stderr=-1,
+        text=True,
     )
-    assert waits.stdout is not None and "waits for another run" in waits.stdout.readline()
+    assert waits.stderr is not None and "waits for another run" in waits.stderr.readline()
     first.send_signal(signal.SIGTERM)
     assert first.communicate(timeout=60) and first.returncode == 130
     assert "build" in waits.communicate(timeout=60)[0] and waits.returncode == 0
