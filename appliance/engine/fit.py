@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.engine.classes import GIB
@@ -207,11 +207,14 @@ class _Room:
         self.memory_bytes = machine.memory_bytes
         self.nodes = 0
         self._held: list[Held] = []
+        self._by_estimate: list[Held] | None = None  # sorted when somebody asks
+        self._by_likely_end: list[Held] | None = None
         self._known: dict[tuple[float, int], _Reservation] = {}
 
     def add(self, one: Held) -> None:
         self._held.append(one)
         self._known.clear()
+        self._by_estimate = self._by_likely_end = None
         self.cpus -= one.cpus
         self.memory_bytes -= one.memory_bytes
         self.nodes += 1
@@ -227,16 +230,24 @@ class _Room:
 
     def reservation(self, wish: Wish) -> _Reservation:
         """When `wish` can begin here by what is known of the ends, and what is left beside it then."""
+        return replace(self.outlook(wish), wish=wish)
+
+    def outlook(self, wish: Wish) -> _Reservation:
+        """That of some wish of the same size."""
         size = self.size_of(wish)
         if size not in self._known:
             self._known[size] = self._worked_out(wish, size)
-        return replace(self._known[size], wish=wish)
+        return self._known[size]
 
     def _worked_out(self, wish: Wish, size: tuple[float, int]) -> _Reservation:
-        by_estimate = self._after(size, lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms)
+        if self._by_estimate is None:
+            self._by_estimate = sorted(self._held, key=lambda one: _NEVER_MS if one.ends_at_ms is None else one.ends_at_ms)
+        if self._by_likely_end is None:
+            self._by_likely_end = sorted(self._held, key=lambda one: one.likely_end_ms(self._now_ms))
+        by_estimate = self._after(size, self._by_estimate)
         last = by_estimate.last
         at_ms = 0 if last is None else _NEVER_MS if last.ends_at_ms is None else last.ends_at_ms
-        likely = self._after(size, lambda one: one.likely_end_ms(self._now_ms)).last
+        likely = self._after(size, self._by_likely_end).last
         return _Reservation(
             wish=wish,
             machine=self.machine.name,
@@ -247,10 +258,10 @@ class _Room:
             after=None if last is None else last.job_number or None,
         )
 
-    def _after(self, size: tuple[float, int], end_of: Callable[[Held], int]) -> _Later:
+    def _after(self, size: tuple[float, int], order: Sequence[Held]) -> _Later:
         """The machine when so many have ended, in this order, that there is a place of `size`."""
         cpus, memory_bytes, nodes, last = self.cpus, self.memory_bytes, self.nodes, None
-        for one in sorted(self._held, key=end_of):
+        for one in order:
             if size[0] <= cpus + _GRAIN and size[1] <= memory_bytes and nodes < self.machine.nodes:
                 break
             cpus, memory_bytes, nodes, last = cpus + one.cpus, memory_bytes + one.memory_bytes, nodes - 1, one
@@ -316,13 +327,14 @@ def _explain(
     if not wish.machines:
         return "no machine that could run it is there now", ()
     names = [name for name in wish.machines if name not in reserved] or wish.machines
-    ahead = [rooms[name].reservation(wish) for name in names]
+    ahead = [rooms[name].outlook(wish) for name in names]
     soonest, likely = min(ahead, key=lambda one: one.begins_at_ms), min(ahead, key=lambda one: one.likely_at_ms)
+    kept = [rooms[name].reservation(wish) for name in dict.fromkeys((soonest.machine, likely.machine))]
     room = rooms[likely.machine]
     if room.has_place(wish):
-        return "an older job comes first", (soonest, likely)
+        return "an older job comes first", kept
     where = f" on {room.machine.name}" if len(rooms) > 1 else ""
-    return _missing(wish, room, where) + _when(likely, now_ms), (soonest, likely)
+    return _missing(wish, room, where) + _when(likely, now_ms), kept
 
 
 def _missing(wish: Wish, room: _Room, where: str) -> str:
