@@ -104,10 +104,10 @@ MUTATIONS: list[Callable[[str, random.Random], str]] = [cut, insert, flip, swap_
 
 
 def check(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     orbs = Library({"acme/tools@1.0.0": text, "acme/base@2": text})
     compiled = compile(text, values={**VALUES, "pipeline.git.branch": "main"}, orbs=orbs)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     lines = text.count("\n") + 2
     assert compiled.plan is not None or compiled.problems
     for problem in compiled.problems:

@@ -47,13 +47,13 @@ def test_what_is_refused(pattern: str) -> None:
     "pattern", ["(a|a)*b", "(a+)+b", "(?=a)(a|a)*b", "(?!(a|a)*b)(a+)+c", "((?!(a|a)*b).)*", "(?<!x).*a.*a.*b", r"(a*)\1a*b"]
 )
 def test_nothing_takes_for_ever(pattern: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for size in (10, 200, 20_000):
         try:
             matches_fully(pattern, "a" * size, LIMITS)
         except PatternError:
             assert size > LIMITS.backtracking_chars
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_long_texts_are_refused_only_where_they_are_dangerous() -> None:

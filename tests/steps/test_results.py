@@ -104,10 +104,10 @@ LAUGHS = f"""<!DOCTYPE x [<!ENTITY a "ha">{ENTITIES}]><testsuite><testcase name=
     ],
 )
 def test_what_cannot_be_read_is_said(text: str | bytes, why: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BadFile, match=why):
         read(text)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_document_type_from_elsewhere_is_not_fetched() -> None:
@@ -131,9 +131,9 @@ def test_long_things_are_cut() -> None:
 
 def test_a_large_file_goes_through_at_speed() -> None:
     case = '<testcase classname="a.b.C" name="test_something" file="a/b.py" time="0.01"/>'
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read(f"<testsuite>{case * 100_000}</testsuite>")) == 100_000
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_only_xml_files_count_and_a_bad_one_spoils_no_other() -> None:
