@@ -253,6 +253,9 @@ class Pool:
             said = f"it has not answered for {self._rhythm.longest_check:g} seconds"
         except RondoError as error:
             said = str(error)
+        except Exception:  # the top of a machine: what one says does not take the others along
+            log.exception("the look at a machine broke", extra={"machine": name})
+            said = "Rondo itself broke on what it says; the server's log says how"
         return said.removeprefix(f"machine {name}: ").removeprefix(f"machine {name} ")
 
     async def _measured(self, member: _Member, examine: Examine) -> str:

@@ -42,7 +42,7 @@ _LONGEST_PAUSE_S = 5.0
 _LEAST_ATTEMPT_S = 1.0
 _TIMES = 5
 
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FIGURES = re.compile(r"[0-9]{1,15}(?: [0-9]{1,15}){3} [0-9]{1,6} [0-9]{1,6}")
 
 

@@ -13,7 +13,7 @@ import asyncssh
 from appliance import shim
 from appliance.errors import SandboxError, Unavailable, printable
 from appliance.executors import windows
-from appliance.executors.machine_link import SHELL, Connect, Link, why_not
+from appliance.executors.machine_link import SHELL, TROUBLES, Connect, Link, why_not
 from appliance.executors.payload import quote
 
 LONGEST_S = 60.0
@@ -87,7 +87,7 @@ async def shown_host_key(host: str, port: int) -> str:
             )
     except TimeoutError:
         raise Unavailable(f"{host}:{port} did not answer in {CONNECT_S:g} s") from None
-    except (OSError, asyncssh.Error) as problem:
+    except TROUBLES as problem:
         raise Unavailable(f"cannot connect to {host}:{port}: {why_not(problem)}") from problem
     if key is None:
         raise Unavailable(f"{host}:{port} shows no host key that we know how to check")

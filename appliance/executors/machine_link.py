@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 """Makes a new connection, logged in. Raises Unavailable or SandboxError with a sentence that says what is wrong."""
 
+TROUBLES = (OSError, asyncssh.Error, ValueError)
+"""What the library raises of a connection: also, as it is, what it cannot decode of what the other end says."""
+
 KEEPALIVE_S = 5.0
 KEEPALIVES = 2  # unanswered; the next one that is due ends the connection
 CONNECT_S = 10.0
@@ -99,7 +102,7 @@ def over_ssh(address: Address) -> Connect:
             ) from problem
         except TimeoutError as problem:
             raise Unavailable(f"it did not answer in {CONNECT_S:g} s") from problem
-        except (OSError, asyncssh.Error) as problem:
+        except TROUBLES as problem:
             raise Unavailable(f"cannot connect to it: {why_not(problem)}") from problem
 
     return connect
@@ -148,6 +151,8 @@ def why_not(problem: Exception) -> str:
         return problem.strerror or "its name is not known"
     if isinstance(problem, OSError):
         return os.strerror(problem.errno) if problem.errno else "none of its addresses answers"
+    if isinstance(problem, ValueError):
+        return "what it says is no SSH"
     return printable(str(problem)) or type(problem).__name__
 
 
@@ -212,7 +217,7 @@ class Link:
                     line.full_until_s = asyncio.get_running_loop().time() + _FULL_S
                 else:
                     broken += 1
-            except (OSError, asyncssh.Error):
+            except TROUBLES:
                 self._drop(line)
                 broken += 1
         raise SandboxError("the machine ends every connection as soon as a command is to be run on it")

@@ -93,7 +93,7 @@ class Runner:
         while not (self._is_leaving and not self._running):
             try:
                 await self._serve()
-            except (OSError, asyncssh.Error, RondoError) as error:  # a TimeoutError is an OSError
+            except (OSError, asyncssh.Error, RondoError, ValueError) as error:  # the last is of what cannot be decoded
                 self._complain(error)
                 await self._rest(self._pause_s * random.uniform(0.5, 1.0))
                 self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)

@@ -69,7 +69,7 @@ class Runners:
             try:
                 async with asyncio.timeout(_DIAL_S):
                     return await self._dial(one)
-            except (OSError, asyncssh.Error) as error:
+            except (OSError, asyncssh.Error, ValueError) as error:  # the last is of what cannot be decoded
                 raise Unavailable(
                     f"machine {name} is connected, but does not answer: {printable(str(error)) or 'it took too long'}"
                 ) from None

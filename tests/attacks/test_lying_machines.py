@@ -9,14 +9,15 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncssh
 import pytest
 
-from appliance.errors import RondoError
+from appliance.errors import RondoError, Unavailable
 from appliance.executors.base import Command, SandboxSpec, Usage
 from appliance.executors.machine import MachineExecutor, MachineOptions, MachineSandbox
-from appliance.executors.machine_check import examine
+from appliance.executors.machine_check import examine, shown_host_key
 from appliance.executors.machine_link import Address, over_ssh
 from appliance.executors.supervised import Pace
 
@@ -63,14 +64,16 @@ async def liar(answer: Answer, *, code: int = 0, to_stderr: bytes = b"") -> Asyn
             await connection.wait_closed()
 
 
+PLACE = Address(
+    host="127.0.0.1",
+    user="ci",
+    private_key=KEY.export_private_key().decode(),
+    host_key=HOST_KEY.export_public_key().decode().strip(),
+)
+
+
 def address_of(server: asyncssh.SSHAcceptor) -> Address:
-    return Address(
-        host="127.0.0.1",
-        port=server.get_port(),
-        user="ci",
-        private_key=KEY.export_private_key().decode(),
-        host_key=HOST_KEY.export_public_key().decode().strip(),
-    )
+    return replace(PLACE, port=server.get_port())
 
 
 def executor(address: Address) -> MachineExecutor:
@@ -170,6 +173,40 @@ async def test_facts_that_are_lies_are_small_and_plain(facts: bytes) -> None:
         assert all(text.isprintable() and len(text) < 400 for text in texts)
         numbers = [found.cpus, found.memory_bytes, found.load, found.free_bytes]
         assert all(0 <= number < 1 << 62 for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-\xff\r\n",
+        b"SSH-2.0-x\r\n" + bytes(4096),
+        b"SSH-2.0-x\r\n\x00\x00\x00\x0c\x0a\x14" + b"\xff" * 10,
+        b"\xff" * 9000,
+    ],
+)
+async def test_what_is_no_ssh_is_a_sentence(said: bytes) -> None:
+    """Before anybody has proved to be the machine."""
+
+    open_ones: set[asyncio.BaseTransport] = set()
+
+    class Speaker(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+            open_ones.add(transport)
+            transport.write(said)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            open_ones.discard(self.transport)
+
+    server = await asyncio.get_running_loop().create_server(Speaker, "127.0.0.1", 0)
+    async with server, asyncio.timeout(20):
+        address = replace(PLACE, port=server.sockets[0].getsockname()[1])
+        for ask in (over_ssh(address), lambda: shown_host_key(address.host, address.port)):
+            with pytest.raises(Unavailable):
+                await ask()
+        while open_ones:  # noqa: ASYNC110 - until we have hung up
+            await asyncio.sleep(0.01)
 
 
 async def test_a_clock_that_is_years_off_is_told_in_days() -> None:

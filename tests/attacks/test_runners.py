@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ import asyncssh
 import pytest
 
 from appliance import runner_words as words
-from appliance.errors import BadRequest, Conflict
+from appliance.errors import BadRequest, Conflict, Unavailable
 from appliance.machine_runner.identity import public_text
 from tests.dialling import dialler, enrol
 from tests.sshd.jobs import running_job
@@ -170,6 +170,20 @@ async def test_a_machine_without_a_way_back_is_no_more_than_unreachable(tmp_path
     async with world(tmp_path) as here, as_machine(here) as connection:
         await answer(connection, json.dumps(HELLO).encode() + b"\n")
         with pytest.raises(Exception, match="machine mac is connected, but does not answer"):
+            await here.runners.connect("mac")()
+
+
+async def test_a_machine_that_does_not_speak_ssh_is_no_more_than_unreachable(tmp_path: Path) -> None:
+    def speak(host: str, port: int) -> Callable[..., Awaitable[None]]:
+        async def serve(_: object, writer: asyncssh.SSHWriter[bytes]) -> None:
+            writer.write(b"SSH-2.0-\xff\r\n")
+
+        return serve
+
+    async with world(tmp_path) as here, as_machine(here) as connection:
+        await connection.start_server(speak, words.HOST, words.PORT, encoding=None)
+        await answer(connection, json.dumps(HELLO).encode() + b"\n")
+        with pytest.raises(Unavailable, match="machine mac is connected, but does not answer"):
             await here.runners.connect("mac")()
 
 

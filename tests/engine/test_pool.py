@@ -301,6 +301,21 @@ async def test_a_machine_that_does_not_answer_is_out(fleet: Fleet) -> None:
         await fleet.when(lambda: fleet.machine("m1"), lambda found: "not answered for 0.5 seconds" in found.trouble)
 
 
+async def test_a_machine_on_which_we_break_takes_no_other_along(fleet: Fleet) -> None:
+    async def examine(machine: Machine) -> Examination:
+        if machine.name == "m1":
+            raise ValueError("a bug, or what nobody thought of")
+        return FOUND
+
+    fleet.pool = fleet.new_pool(examine=examine)
+    await fleet.add("m1")
+    await fleet.add("m2")
+    async with fleet.at_work():
+        await fleet.when(lambda: fleet.machine("m1"), lambda found: "Rondo itself broke" in found.trouble)
+        (job,) = await fleet.push(1)
+        assert await fleet.on(job, "m1", "m2") == "m2"
+
+
 async def test_a_machine_is_looked_at_again_and_a_look_that_fails_is_no_trouble(fleet: Fleet) -> None:
     looks = 0
 
