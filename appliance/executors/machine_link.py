@@ -283,6 +283,9 @@ class Link:
             except (Unavailable, SandboxError) as problem:
                 self._failed = asyncio.get_running_loop().time(), problem
                 raise
+            if self.is_closed:
+                connection.abort()
+                raise SandboxError("the connections to the machine were closed")
             connection.set_keepalive(self._keepalive_s, KEEPALIVES)
             self._failed = None
             self._lines.append(_Line(connection))

@@ -141,3 +141,25 @@ async def test_a_server_that_runs_no_commands_is_asked_once() -> None:
     assert link.connections == 1
     await link.close()
     server.close()
+
+
+async def test_a_connection_that_comes_after_the_end_is_not_kept(ssh_machine: Machine) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    made: list[asyncssh.SSHClientConnection] = []
+
+    async def connect() -> asyncssh.SSHClientConnection:
+        begun.set()
+        await go.wait()
+        made.append(await over_ssh(ssh_machine.address())())
+        return made[0]
+
+    link = Link(connect)
+    asked = asyncio.create_task(link.channel("true"))
+    await begun.wait()
+    await link.close()
+    go.set()
+    async with asyncio.timeout(10):
+        with pytest.raises(SandboxError, match="the connections to the machine were closed"):
+            await asked
+        await made[0].wait_closed()
+    assert link.connections == 0
