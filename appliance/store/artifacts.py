@@ -173,20 +173,23 @@ def forget_older(tx: Tx, before_ms: int, limit: int) -> list[str]:
 
 
 def over(tx: Tx, quota_bytes: int, limit: int) -> list[str]:
-    """Of each project the oldest artifacts over its quota, none of a job that still runs; at most `limit`."""
+    """Of each project the oldest artifacts over its quota, at most `limit`: none of a workflow that still runs, whose later
+    jobs may ask for them. One that is on hold may be so for months.
+    """
     found: list[str] = []
     for project_id, too_much in room.over(tx, "artifacts", quota_bytes):
         if len(found) == limit:
             break
         rows = tx.execute(_OLDEST, {"project": project_id})
         found += room.first_to_go(
-            ((row["id"], row["size_bytes"], row["has_ended"]) for row in rows), too_much, limit - len(found)
+            ((row["id"], row["size_bytes"], row["may_go"]) for row in rows), too_much, limit - len(found)
         )
     return found
 
 
 _OLDEST = (
-    "SELECT id, size_bytes, (SELECT stopped_at_ms FROM jobs WHERE jobs.id = artifacts.job_id) IS NOT NULL AS has_ended"
+    "SELECT id, size_bytes, (SELECT workflows.status NOT IN ('running', 'failing', 'queued') FROM jobs"
+    "  JOIN workflows ON workflows.id = jobs.workflow_id WHERE jobs.id = artifacts.job_id) AS may_go"
     " FROM artifacts WHERE project_id = :project ORDER BY created_at_ms"
 )
 

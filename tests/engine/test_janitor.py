@@ -12,7 +12,7 @@ from appliance.engine.janitor import Janitor
 from appliance.model import JobId
 from appliance.store import artifacts, coverage
 from appliance.store.coverage import Part
-from tests.web.world import World, job, serving_world, workflow
+from tests.web.world import World, approval, job, serving_world, workflow
 
 DAY_MS = 86_400_000
 
@@ -66,11 +66,13 @@ async def keep(world: World, job_id: JobId, number: int, size_bytes: int) -> Non
     await world.db.write(lambda tx: artifacts.put_all(tx, [one], 1 << 20, 1 << 40))
 
 
-async def test_over_its_quota_a_project_loses_its_oldest_artifacts_but_none_of_a_running_job(world: World) -> None:
+async def test_over_its_quota_a_project_loses_its_oldest_artifacts_but_none_of_a_running_workflow(world: World) -> None:
     project, other = await world.project("acme/app"), await world.project("acme/other")
-    running = await world.job_of(await world.pipeline(project, workflow("ci", job("test", "make"))), "test")
-    await world.start(running.id)
-    await keep(world, running.id, 0, 60)
+    going = workflow("ci", job("test", "make"), job("ship", "make", requires=["test"]))
+    earlier = await world.run(await world.pipeline(project, going), "test")
+    await keep(world, earlier.id, 0, 60)
+    held = workflow("ci", job("test", "make"), approval("hold", requires=["test"]))
+    await keep(world, (await world.run(await world.pipeline(project, held), "test")).id, 5, 1)
     ended = await world.run(await world.pipeline(project, workflow("ci", job("test", "make"))), "test")
     for number in range(1, 5):
         await keep(world, ended.id, number, 30)
