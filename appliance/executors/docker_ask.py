@@ -11,7 +11,6 @@ from typing import Any
 from appliance.errors import SandboxError
 
 _READ_BYTES = 65536
-_WORDS_BYTES = 2000
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -19,8 +18,6 @@ import asyncssh
 
 from appliance.errors import RondoError, SandboxError, Unavailable, printable
 from appliance.executors.machine_channel import Channel
-
-log = logging.getLogger(__name__)
 
 Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 """Makes a new connection, logged in. Raises Unavailable or SandboxError with a sentence that says what is wrong."""

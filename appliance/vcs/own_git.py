@@ -24,7 +24,7 @@ def root_of(folder: Path) -> Path | None:
 def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> str:
     """The user's own git, with their configuration: it is their tree. Raises VcsError."""
     known = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
-    verb = _words(arguments)[0]
+    verb = _verb(arguments)
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=folder, env=known, input=stdin.encode(), capture_output=True, timeout=_LONGEST_S
@@ -38,9 +38,9 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
-def _words(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the options of git itself."""
-    rest = list(arguments)
-    while rest[:1] == ["-c"]:
-        rest = rest[2:]
-    return rest
+def _verb(arguments: Sequence[str]) -> str:
+    """The command among the arguments: what comes after the options of git itself."""
+    at = 0
+    while arguments[at] == "-c":
+        at += 2
+    return arguments[at]
