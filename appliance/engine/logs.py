@@ -291,8 +291,7 @@ class LogWriter:
             return
         try:
             if self._notes is None and len(data) != offset - self.offset:
-                self._notes = os.open(self._notes_path, os.O_RDWR | os.O_CREAT, 0o600)
-                self._note(self.offset, self.size)
+                self._begin_notes()
             _write_at(self._file, data, self.size)
             self._note(offset, self.size + len(data))
         except OSError as error:
@@ -301,6 +300,16 @@ class LogWriter:
             raise DiskFull(f"no room for logs below {self._notes_path.parent}") from error
         self.size += len(data)
         self.offset = offset
+
+    def _begin_notes(self) -> None:
+        """They begin with the pair as it stands or, where there is no room for it, not at all."""
+        notes = os.open(self._notes_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _write_at(notes, _PAIR.pack(self.offset, self.size), 0)
+        except OSError:
+            os.close(notes)
+            raise
+        self._notes, self._noted = notes, 1
 
     def _note(self, offset: int, size: int) -> None:
         if self._notes is not None:

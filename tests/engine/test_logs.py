@@ -149,7 +149,6 @@ def test_what_we_say_at_the_end_is_not_said_twice_after_a_crash(tmp_path: Path) 
     assert (tmp_path / "a.log").read_text() == "theirs\nexited with code 7\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which only root may")
 def test_words_amid_the_output_let_no_half_of_a_secret_through(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     with contextlib.closing(LogWriter(path, needles(SECRETS))) as writer:
@@ -175,8 +174,26 @@ def test_a_full_disk_is_told_and_nothing_is_lost_or_doubled_when_there_is_room_a
     assert (small_disk / "a.log").read_bytes() == b"a" * 1000 + b"****" + b"b" * 100_000
 
 
+def test_words_that_found_no_room_at_first_are_not_doubled_by_a_restart(small_disk: Path) -> None:
+    path, ballast = small_disk / "a.log", small_disk / "ballast"
+    with LogWriter(path, needles([])) as writer:
+        writer.write(b"theirs\n")
+        writer.flush()
+        fill(ballast)
+        with pytest.raises(DiskFull):  # there is room in the log's last page, and none for the notes
+            writer.say("exited with code 7\n")
+        ballast.unlink()
+        writer.say("exited with code 7\n")
+    with LogWriter(path, needles([])) as writer:
+        assert writer.offset == len(b"theirs\n")
+        writer.say("exited with code 7\n")
+    assert path.read_text() == "theirs\nexited with code 7\n"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small tmpfs, which only root may")
     folder = tmp_path / "disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
