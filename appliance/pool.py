@@ -302,11 +302,17 @@ class Pool:
         self._bell.ring(_LOOK, _SHOWN)
 
     async def _sweep(self, member: _Member) -> None:
-        """Remove what nobody owns: when it is back, and every minute."""
+        """Remove what nobody owns: when it is back, and every minute. A tree that takes longer is gone on with at the next:
+        the machine has to be asked meanwhile how it is."""
         now_s = self._clock.monotonic_s()
-        if member.swept_s is None or now_s - member.swept_s >= self._rhythm.sweep:
-            await remove_unowned(self._db, member.machine.executor, member.executor)
-            member.swept_s = now_s
+        if member.swept_s is not None and now_s - member.swept_s < self._rhythm.sweep:
+            return
+        member.swept_s = now_s
+        try:
+            async with asyncio.timeout(self._rhythm.longest_check):
+                await remove_unowned(self._db, member.machine.executor, member.executor)
+        except TimeoutError:
+            log.warning("what is left on a machine takes long to remove", extra={"machine": member.machine.name})
 
 
 def _rows(tx: Tx) -> _Rows:

@@ -62,6 +62,7 @@ class FakeMachine(FakeExecutor):
         self.is_closed = False
         self.load: float | None = None
         self.hangs = False
+        self.clings = False
         self.asked = 0
 
     async def check(self) -> str | None:
@@ -69,6 +70,11 @@ class FakeMachine(FakeExecutor):
         if self.hangs:
             await asyncio.Event().wait()
         return await super().check()
+
+    async def remove(self, ref: str) -> None:
+        if self.clings:
+            await asyncio.Event().wait()
+        await super().remove(ref)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -458,6 +464,26 @@ async def test_after_a_restart_jobs_hold_the_room_of_their_own_machines(fleet: F
             await fleet.release(job)
             assert await fleet.ended(job) is JobStatus.SUCCESS
         await fleet.on(late, "m1", "m2")
+
+
+async def test_what_takes_long_to_remove_keeps_no_machine_from_being_asked(fleet: Fleet) -> None:
+    await fleet.add("m1")
+    await fleet.pool.refresh()
+    fleet["m1"].nodes["78.0"] = FakeNode(SandboxSpec(node="78.0"))
+    fleet["m1"].clings = True
+    async with fleet.at_work():
+
+        async def is_asked_again() -> bool | None:
+            return fleet["m1"].asked > 2 or None
+
+        await until(is_asked_again, LONGEST_S)
+        assert "78.0" in fleet["m1"].nodes
+        fleet["m1"].clings = False
+
+        async def is_swept() -> bool | None:
+            return not fleet["m1"].nodes or None
+
+        await until(is_swept, LONGEST_S)
 
 
 async def test_a_machine_that_comes_back_is_swept_of_what_nobody_owns_there(fleet: Fleet) -> None:
