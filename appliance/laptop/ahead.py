@@ -38,10 +38,10 @@ _TROUBLE = (OSError, ValueError, KeyError, TypeError, sqlite3.Error, RondoError)
 
 @dataclass(frozen=True)
 class _Made:
-    """A container that runs: for which node, and what the engine was asked for."""
+    """A container that runs: what it was made for, and what the engine was asked for."""
 
     id: str
-    node: str
+    spec: SandboxSpec
     config: Mapping[str, Any]
 
 
@@ -97,11 +97,11 @@ class Ahead:
     def take(self, spec: SandboxSpec) -> str | None:
         self._opened = self._opened or spec
         made = None if self._making is None else self._making.result()
-        if made is None or made.node != spec.node:
+        if made is None or made.spec.node != spec.node:
             return None
         self._making = None
         with contextlib.suppress(*_TROUBLE):
-            if self._config(spec) == made.config:
+            if _size(spec) == _size(made.spec) and self._config(spec) == made.config:
                 self._is_taken = True
                 return made.id
         self.remove(made.id)
@@ -129,7 +129,7 @@ class Ahead:
     def _lesson(self, spec: SandboxSpec) -> Guess | None:
         """What leads to the container of `spec` again; None if what is remembered of it would lead to another."""
         with contextlib.suppress(*_TROUBLE):
-            self._facts = self._facts or self._look(spec)
+            self._facts = self._facts or self._look(spec, None)
             room, _ = self._facts.result()
             number, _, index = spec.node.partition(".")
             if index == "0" and self._config(spec) == self._config(bare(spec), room):
@@ -145,11 +145,17 @@ class Ahead:
         former = self._making
         self._making = Later(lambda: self._make(spec, guess.room, former))
 
-    def _look(self, spec: SandboxSpec) -> Later[tuple[Room, Image]]:
-        """What the engine's host has, and the image."""
+    def _look(self, spec: SandboxSpec, room: Room | None) -> Later[tuple[Room, Image]]:
+        """What the engine's host has, and the image.
+
+        The `room` of last time is enough for what it does not cut short: if there is less now, the engine refuses the
+        CPUs. It starts several processes to say what there is, and has a container to start just then.
+        """
 
         def look() -> tuple[Room, Image]:
             image = Image.of(self._ask("GET", f"/images/{quote(spec.containers[0].image)}/json"))
+            if room is not None and spec.cpus <= room.cpus and spec.memory_bytes <= room.memory_bytes:
+                return room, image
             info = self._ask("GET", "/info")
             return Room(cpus=int(info["NCPU"]), memory_bytes=int(info["MemTotal"])), image
 
@@ -173,18 +179,18 @@ class Ahead:
         container_id = ""
         try:
             if room is None:
-                self._facts = self._look(spec)
+                self._facts = self._look(spec, None)
             config = self._config(spec, room)
-            if made is not None and (made.node, made.config) == (spec.node, config):
+            if made is not None and made.config == config and _size(made.spec) == _size(spec):
                 return made
             if made is not None:
                 self.remove(made.id)
             name = urlencode({"name": container_name(self._instance, spec.node, 0)})
             container_id = self._ask("POST", f"/containers/create?{name}", config)["Id"]
             if room is not None:
-                self._facts = self._look(spec)
+                self._facts = self._look(spec, room)
             self._ask("POST", f"/containers/{container_id}/start")
-            return _Made(container_id, spec.node, config)
+            return _Made(container_id, spec, config)
         except _TROUBLE:
             for left in (container_id, "" if made is None else made.id):
                 if left:
@@ -198,3 +204,8 @@ class Ahead:
         self._version = answer.version
         self._answered.set()
         return answer.value
+
+
+def _size(spec: SandboxSpec) -> tuple[float, int]:
+    """What is wanted, before it is cut to what there is."""
+    return spec.cpus, spec.memory_bytes

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,23 @@ def test_a_remembered_container_that_does_not_fit_is_removed(tmp_path: Path, wan
                 taken = begun.take(spec(settings, **wanted))
             assert DELETE not in asked
         assert taken == (None if "entrypoint" in wanted else "c1")
+
+
+def test_the_engine_is_asked_for_its_room_again_only_by_what_was_cut_to_it(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with engine(tmp_path / "engine.sock", 204, asked) as url:  # of 4 CPUs
+        settings = settings_for(url)
+        state(tmp_path)
+        for cpus, asks in ((2.0, False), (16.0, True)):
+            wanted = replace(spec(settings), cpus=cpus)
+            with ahead(settings, tmp_path) as begun:
+                begun.correct(str(cpus), lambda wanted=wanted: Guess(spec=wanted, before=0))  # type: ignore[misc]
+                assert begun.take(wanted) == "c1"
+            asked.clear()
+            with ahead(settings, tmp_path) as begun:
+                begun.correct(str(cpus), never)
+                assert begun.take(wanted) == "c1"
+            assert ("GET /info" in asked) is asks
 
 
 def test_what_is_remembered_goes_when_the_config_says_otherwise(tmp_path: Path) -> None:
