@@ -143,6 +143,15 @@ class Place:
 
         return await until(look)
 
+    async def said(self, text: str, number: int = 1) -> None:
+        """Wait until this text stands in a log of pipeline `number`."""
+
+        async def look() -> bool | None:
+            seen = self.seen(number)
+            return (seen is not None and any(text in log for log in seen.logs.values())) or None
+
+        await until(look)
+
     def seen(self, number: int = 1) -> Seen | None:
         """Pipeline `number` as it is now."""
 

@@ -18,7 +18,7 @@ from appliance.clock import SystemClock
 from appliance.errors import DiskFull
 from appliance.model import Trigger, TriggerKind, Vcs
 from appliance.store import projects
-from tests.whole import ON_THIS_HOST, Place, end_jobs_of_this_host, house, settings_for, until
+from tests.whole import ON_THIS_HOST, Place, end_jobs_of_this_host, house, settings_for
 
 
 class SetClock(SystemClock):
@@ -44,11 +44,7 @@ async def test_a_clock_that_is_set_ends_no_job(tmp_path: Path, days: int) -> Non
             await place.commit({".circleci/config.yml": script})
             await place.push()
 
-            async def is_in() -> bool | None:
-                seen = place.seen()
-                return True if seen is not None and "in\n" in "".join(seen.logs.values()) else None
-
-            await until(is_in)
+            await place.said("in\n")
             clock.ahead_ms = days * 86_400_000
             seen = await place.ended()
         assert seen.statuses == {"build": "success"}, [step.message for step in seen.steps["build"]]

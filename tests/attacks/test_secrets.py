@@ -10,7 +10,7 @@ from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine.logs import LogWriter, Masker, needles
 from appliance.store import projects
 from appliance.store.database import Tx
-from tests.whole import ON_THIS_HOST, house, served, until
+from tests.whole import ON_THIS_HOST, house, served
 
 LONG = "".join(f"{number:08x}" for number in range(1 << 13))  # 64 KiB, the largest that the API takes
 
@@ -92,11 +92,7 @@ jobs:
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def is_in() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
-
-        await until(is_in)
+        await place.said("early ****")
         (kept,) = place.read(_kept)
         assert b"the-old-secret" not in kept
         await process.kill()

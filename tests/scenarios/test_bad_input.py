@@ -167,11 +167,7 @@ async def test_a_full_disk_holds_jobs_up_and_loses_nothing(tmp_path: Path, small
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def has_begun() -> bool | None:
-            seen = place.seen()
-            return True if seen and "begin" in seen.logs.get("build", "") else None
-
-        await until(has_begun)
+        await place.said("begin")
         fill(small_disk / "ballast")
         (tmp_path / "go").touch()
 

@@ -19,7 +19,7 @@ from appliance.cli import run
 from appliance.model import ProjectFlags, organization_id
 from appliance.store import oidc, projects
 from appliance.store.oidc import CustomClaims
-from tests.whole import ON_THIS_HOST, Place, house, served, until
+from tests.whole import ON_THIS_HOST, Place, house, served
 
 ORG = organization_id("acme")
 HOUR_S = 3600
@@ -177,11 +177,7 @@ jobs:
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def is_in() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
-
-        await until(is_in)
+        await place.said("early ****")
         await process.kill()
         assert await asyncio.to_thread(run, ["oidc", "rotate", "--data", str(place.data)]) == 0
         await process.start()
@@ -275,11 +271,7 @@ async def test_a_question_survives_a_crash_and_the_token_before_it_stays_masked(
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def is_in() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
-
-        await until(is_in)
+        await place.said("early ****")
         await process.kill()
         (tmp_path / "out.go").touch()  # so it asks while nobody is there
         await asyncio.sleep(0.5)

@@ -134,11 +134,7 @@ async def test_orphans_of_a_killed_appliance_are_removed_at_the_next_start(tmp_p
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def is_up() -> bool | None:
-            seen = place.seen()
-            return True if seen and "up" in seen.logs.get("build", "") else None
-
-        await until(is_up)
+        await place.said("up")
         instance = place.read(lambda tx: tx.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()[0])
         assert await containers(docker_engine, instance) == 1
         await process.kill()
@@ -199,11 +195,7 @@ async def test_a_terminated_appliance_leaves_jobs_running_and_finds_them_again(t
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def has_begun() -> bool | None:
-            seen = place.seen()
-            return True if seen and "begin" in seen.logs.get("build", "") else None
-
-        await until(has_begun)
+        await place.said("begin")
         assert await process.terminate() == 0
         go.touch()
         await process.start()
@@ -221,11 +213,7 @@ async def test_a_waiting_pusher_is_told_that_the_server_stops_and_leaves_in_peac
         async with asyncio.TaskGroup() as group:
             pushing = group.create_task(place.push("-o", "wait", "main"))
 
-            async def has_begun() -> bool | None:
-                seen = place.seen()
-                return True if seen and "begin" in seen.logs.get("build", "") else None
-
-            await until(has_begun)
+            await place.said("begin")
             assert await process.terminate() == 0
         assert "jobs go on and are found again" in pushing.result()
         go.touch()
@@ -249,11 +237,7 @@ jobs:
         await place.commit({".circleci/config.yml": config})
         await place.push()
 
-        async def is_in() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "early ****" in "".join(seen.logs.values()) else None
-
-        await until(is_in)
+        await place.said("early ****")
         await process.kill()
         node = place.read(jobs.running_nodes)[0]
         kept = place.read(lambda tx: jobs.secrets_of(tx, node.job_id, node.index))

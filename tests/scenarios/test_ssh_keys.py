@@ -312,11 +312,7 @@ async def test_keys_that_are_removed_while_the_server_is_down_still_show_in_no_l
         )
         await place.push()
 
-        async def waits() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "waits" in seen.logs.get("build", "") else None
-
-        await until(waits)
+        await place.said("waits")
         await process.kill()
         first, project = checkout_key(place), project_of(place)
         place.read(lambda tx: keys.remove_checkout_key(tx, project.id, first.fingerprint))
@@ -342,11 +338,7 @@ async def test_the_engine_is_told_no_key(tmp_path: Path, docker_engine: Engine) 
         await place.commit({".circleci/config.yml": config("checkout", "add_ssh_keys", run("echo waits; sleep 60"))})
         await place.push()
 
-        async def waits() -> bool | None:
-            seen = place.seen()
-            return True if seen is not None and "waits" in seen.logs.get("build", "") else None
-
-        await until(waits)
+        await place.said("waits")
         key = checkout_key(place)
         described = ""
         async with aiodocker.Docker(url=docker_engine.url) as docker:
