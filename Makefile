@@ -4,6 +4,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
+# The tests wait most of their time: a process more than there are processors. ARGS="-n 0" runs all in one.
+SHARED := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
+
 .PHONY: install demo test check lint fix bench chaos package example clean help
 
 help:  ## Say what there is
@@ -16,13 +19,13 @@ demo: $(STAMP)  ## Start everything, push a sample, show its jobs (ONCE=1: end w
 
 test: $(STAMP).dev lint  ## The whole test suite, on real parts
 	@sh packaging/test-tools.sh
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(SHARED) $(ARGS)
 
 FAST := tests/test_house.py tests/test_settings.py tests/engine tests/store tests/steps \
 	tests/language/test_cases.py tests/language/test_problems.py tests/scenarios/test_cases.py
 
 check: $(STAMP).dev lint  ## The core without an engine, in less than a minute
-	@$(PY) -m pytest -q -m "not docker and not slow and not browser" $(FAST) $(ARGS)
+	@$(PY) -m pytest -q $(SHARED) -m "not docker and not slow and not browser" $(FAST) $(ARGS)
 
 lint: $(STAMP).dev
 	@$(VENV)/bin/ruff check .
