@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance import choices, steps
+from appliance import choices
 from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
@@ -26,7 +26,7 @@ from appliance.engine.commands import Commands
 from appliance.engine.recovery import adopt_secrets, recover
 from appliance.model import Vcs
 from appliance.pages.site import make_site
-from appliance.service import notify, start_logging
+from appliance.service import load_late, notify, start_logging
 from appliance.settings import Settings
 from appliance.sshd.door import Door
 from appliance.start import bound, data_folder, locked, note_addresses, url_of
@@ -48,7 +48,7 @@ _LET_GO_S = 5.0  # more than it takes when all answers
 async def serve(settings: Settings) -> int:
     """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code."""
     start_logging(settings.text("log.level"))
-    steps.load_all()
+    load_late()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import socket
 import sys
+
+_LATE = (
+    *("tomllib", "difflib", "tarfile", "hashlib", "http.client", "aiohttp", "asyncssh"),
+    "cryptography.exceptions",
+    *(f"cryptography.hazmat.primitives.{name}" for name in ("ciphers.aead", "hashes", "serialization")),
+    *(f"cryptography.hazmat.primitives.asymmetric.{name}" for name in ("padding", "rsa")),
+    *(f"appliance.executors.{name}" for name in ("docker", "local")),
+    *("appliance.connections", "appliance.pool", "appliance.sshd.runners", "appliance.where", "appliance.engine.placement"),
+    *(f"appliance.steps.{name}" for name in ("artifacts", "cache", "checkout", "keys", "remote_docker", "results", "run")),
+    *(f"appliance.steps.{name}" for name in ("unsupported", "workspace")),
+)
+"""What is imported only where it is needed, so that a run on a laptop begins soon."""
+
+
+def load_late() -> None:
+    """Load it all now: an upgrade replaces the executable from which a server would read it later."""
+    for name in _LATE:
+        importlib.import_module(name)
 
 
 def start_logging(level: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +134,34 @@ def test_every_file_begins_by_saying_what_it_is() -> None:
 
 def _docstring(path: Path) -> str | None:
     return ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_a_server_imports_nothing_after_its_start() -> None:
+    """Else its next job breaks where an upgrade has put another executable into its place."""
+    here = {"cli", "laptop", "lsp", "machine_runner", "__main__"}  # what no server calls, or only at its start
+    late = {
+        wanted
+        for name, path in modules()
+        if name.split(".")[0] not in here
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for wanted in _imported_in(node)
+    }
+    assert late > {"tomllib", "appliance.steps.cache"}
+    program = "import sys; from appliance import app, service; service.load_late(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert late - set(said.stdout.split()) == set()
+
+
+def _imported_in(function: ast.AST) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            for alias in node.names:
+                path = HOUSE.parent / node.module.replace(".", "/") / f"{alias.name}.py"
+                yield f"{node.module}.{alias.name}" if path.exists() else node.module
 
 
 def test_no_task_without_an_owner() -> None:

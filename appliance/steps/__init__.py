@@ -9,21 +9,6 @@ from appliance.steps.base import NodeView, Outcome
 _TIMES = 4
 
 
-def load_all() -> None:
-    """Load every kind now. For a server: an upgrade replaces the executable from which they would be read later."""
-    from appliance.steps import (  # noqa: F401
-        artifacts,
-        cache,
-        checkout,
-        keys,
-        remote_docker,
-        results,
-        run,
-        unsupported,
-        workspace,
-    )
-
-
 async def perform(step: plans.Step, node: NodeView) -> Outcome:
     """Do a step; from its beginning again when the connection breaks amid it, which every step has to bear (see base).
 
