@@ -25,6 +25,9 @@ from appliance.model import JobId, ProjectId
 _NEVER_MS = 1 << 60  # an end that nobody can tell
 _GRAIN = 1e-6  # CPUs; three thirds are one
 
+_Size = tuple[tuple[str, ...], float, int]
+"""What a node needs: one of these machines, CPUs, bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -108,9 +111,7 @@ def fit(wishes: Sequence[Wish], held: Iterable[Held], machines: Sequence[Machine
         taken[one.project_id].append(one)
     decision = Decision()
     reserved: dict[str, _Reservation] = {}
-    full: dict[
-        tuple[tuple[str, ...], float, int], str
-    ] = {}  # no machine has a place, or is to be kept; rooms only get fuller
+    full: dict[_Size, str] = {}  # no machine has a place, or is to be kept; rooms only get fuller
     for wish in _in_turn(wishes, taken, bounds, now_ms):
         size = (wish.machines, wish.cpus, wish.memory_bytes)
         why = _why_over_bounds(wish, taken, bounds) or full.get(size)
