@@ -150,7 +150,7 @@ def spec(
 
 def _containers(job: plans.Job, places: Places, variables: Mapping[str, str]) -> tuple[Container, ...]:
     if not isinstance(job.executor, plans.Docker):
-        return (Container(image=places.machine_image),)
+        return (Container(image=aliased(places.machine_image, places.aliases)),)
     return tuple(
         Container(
             image=aliased(image.image, places.aliases),

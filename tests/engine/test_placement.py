@@ -107,6 +107,8 @@ def test_machine_jobs_go_to_this_host_or_to_the_image_that_stands_in() -> None:
     stand_in = place(job(plans.Machine()), places)
     assert isinstance(stand_in, Placement) and stand_in.executor == "docker"
     assert [one.image for one in spec("1.0", job(plans.Machine()), stand_in, places, {}).containers] == ["vm"]
+    places = replace(places, aliases={"vm:*": "mirror/vm:1"})
+    assert [one.image for one in spec("1.0", job(plans.Machine()), stand_in, places, {}).containers] == ["mirror/vm:1"]
 
 
 BOX = Spot(name="box", os="linux", arch="amd64", cpus=4, memory_bytes=int(15.3 * GIB))
