@@ -137,8 +137,12 @@ async def test_a_removed_sandbox_is_lost_to_its_reader(world: World) -> None:
     run = sandbox.run(Command(id="1", script="echo on\nsleep 1000"))
     assert await anext(run) == b"on\n"
     await world.executor.remove(sandbox.ref)
-    with pytest.raises(SandboxLost):
-        await anext(run)
+    try:
+        ended = await anext(run)
+    except SandboxLost:
+        pass
+    else:  # all of the job is ended at once: its supervisor may still have told how the step ended
+        assert isinstance(ended, Exit) and ended.code in (137, 143)
     with pytest.raises(SandboxLost):
         await finish(sandbox, Command(id="2", script="echo x"))
 

@@ -91,8 +91,10 @@ def state_of(pid: int) -> str:
 
 
 async def test_output_without_end_is_cut_off(tmp_path: Path) -> None:
+    git = program(tmp_path, "exec yes")
+    git.timeout_s = 20
     with pytest.raises(VcsError, match="git log wrote more than 1000 bytes"):
-        await program(tmp_path, "exec yes").run(None, "log", limit_bytes=1000)
+        await git.run(None, "log", limit_bytes=1000)
 
 
 async def test_a_flood_of_errors_is_bounded(tmp_path: Path) -> None:
