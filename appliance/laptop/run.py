@@ -32,7 +32,7 @@ from appliance.laptop.keys import Keys
 from appliance.laptop.place import Place
 from appliance.laptop.shell import Shells
 from appliance.laptop.watch import Display, Seen, Watch
-from appliance.laptop.wishes import Wishes, chosen
+from appliance.laptop.wishes import Wishes, check_any, chosen
 from appliance.model import PipelineId, Project, Trigger, TriggerKind, Vcs
 from appliance.settings import Settings
 from appliance.store import contexts, local_runs, pipelines, projects
@@ -149,6 +149,7 @@ class Run:
 
         async with self._core() as core:
             await self._draft(core, cores.drafter_of(core, choose))
+        check_any(found[0])
         return found[0]
 
     async def _check_engine(self, core: Core) -> None:
@@ -173,11 +174,13 @@ class Run:
                 await sweep(executor, set())
 
     async def _begin(self, core: Core, drafter: Drafter) -> PipelineId:
-        """Make the pipeline. Raises InvalidConfig, and BadRequest for a workflow or job that is not there."""
+        """Make the pipeline. Raises InvalidConfig, and BadRequest for what is not there, or when nothing runs."""
         trigger, draft, now_ms = await self._draft(core, drafter)
         for problem in draft.problems:
             if problem.kind == "warning":
                 self.display.note(problem.message)
+        assert draft.plan is not None
+        check_any(draft.plan)
 
         def create(tx: Tx) -> None:
             accepted = moves.accept(tx, trigger, now_ms, honour_skip_ci=False)

@@ -47,18 +47,31 @@ def chosen(plan: plans.Plan, wishes: Wishes) -> plans.Plan:
         workflows = tuple(one for one in (*workflows, *plan.scheduled) if one.name == wishes.workflow)
         if not workflows:
             names = sorted({one.name for one in (*plan.workflows, *plan.scheduled)})
-            raise BadRequest(f"no workflow {wishes.workflow} runs here; there is {_listed(names)}")
+            raise BadRequest(f"no workflow {wishes.workflow} runs here; there is {_listed(names, wishes)}")
     if wishes.jobs:
-        workflows = _with_jobs(workflows, wishes.jobs, with_requires=wishes.with_requires)
+        workflows = _with_jobs(workflows, wishes)
+    _check_approvals(workflows, wishes.approved)
     return replace(plan, workflows=workflows, scheduled=())
 
 
-def _with_jobs(
-    workflows: Sequence[plans.Workflow], patterns: Sequence[str], *, with_requires: bool
-) -> tuple[plans.Workflow, ...]:
+def check_any(plan: plans.Plan) -> None:
+    """Raises BadRequest for a plan without a workflow."""
+    if not plan.workflows:
+        raise BadRequest("nothing runs here: filters, conditions and schedules leave out every workflow")
+
+
+def _check_approvals(workflows: Sequence[plans.Workflow], given: Sequence[str]) -> None:
+    """A pattern ("*") may mean none; a name that is none is a slip. Raises BadRequest."""
+    there = sorted({job.name for workflow in workflows for job in workflow.jobs if job.type == "approval"})
+    for name in given:
+        if not any(each in name for each in "*?[") and name not in there:
+            raise BadRequest(f"no approval {name} runs here; there is {', '.join(there) or 'none'}")
+
+
+def _with_jobs(workflows: Sequence[plans.Workflow], wishes: Wishes) -> tuple[plans.Workflow, ...]:
     """Each pattern means the first workflow that has such a job."""
     wanted: dict[str, set[str]] = {}
-    for pattern in patterns:
+    for pattern in wishes.jobs:
         for workflow in workflows:
             names = {job.name for job in workflow.jobs if fnmatch.fnmatchcase(job.name, pattern)}
             if names:
@@ -66,9 +79,9 @@ def _with_jobs(
                 break
         else:
             there = sorted({job.name for workflow in workflows for job in workflow.jobs})
-            raise BadRequest(f"no job {pattern} runs here; there is {_listed(there)}")
+            raise BadRequest(f"no job {pattern} runs here; there is {_listed(there, wishes)}")
     return tuple(
-        _part(workflow, _needed(workflow, wanted[workflow.name]) if with_requires else wanted[workflow.name])
+        _part(workflow, _needed(workflow, wanted[workflow.name]) if wishes.with_requires else wanted[workflow.name])
         for workflow in workflows
         if workflow.name in wanted
     )
@@ -100,8 +113,6 @@ def listed(plan: plans.Plan) -> Iterator[str]:
     """What a plan would run, a line each."""
     from appliance.language.plan import JobType
 
-    if not plan.workflows:
-        yield "nothing runs here: filters and conditions leave out every workflow"
     for workflow in plan.workflows:
         yield workflow.name
         for job in workflow.jobs:
@@ -111,5 +122,9 @@ def listed(plan: plans.Plan) -> Iterator[str]:
             yield f"  {job.name}" + (f"  ({'; '.join(facts)})" if facts else "")
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "none (its filters may leave out this branch: --branch plays another)"
+def _listed(names: Sequence[str], wishes: Wishes) -> str:
+    if names:
+        return ", ".join(names)
+    if wishes.tag is not None:
+        return "none (for a tag only those jobs run whose filters name it under `tags`)"
+    return "none (its filters may leave out this branch: --branch plays another)"

@@ -137,6 +137,15 @@ def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -
     assert unknown.code == 2 and "expected: greeting\n" in unknown.err
 
 
+def test_where_nothing_runs_it_says_so_and_is_no_success(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path, CHAIN)
+    for words in ((), ("--list",)):
+        ended = tree.run_here(*words, "--tag", "v1")
+        assert (ended.code, ended.out) == (2, "") and "rondo: nothing runs here: filters" in ended.err
+    wrong = tree.run_here("main", "--tag", "v1")
+    assert wrong.code == 2 and "under `tags`" in wrong.err and "--branch" not in wrong.err
+
+
 def test_a_broken_config_is_shown_with_its_line(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, "version: 2.1\njobs:\n  build:\n    machine: true\n    steps:\n      - rum: make\n")
     ended = tree.run_here()

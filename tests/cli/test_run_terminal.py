@@ -76,6 +76,9 @@ def test_off_a_terminal_approvals_stay_on_hold_unless_given(tmp_path: Path) -> N
     assert held.code == 3 and "deploy | deployed" in held.out and "other | other" not in held.out
     assert "--approve check" in held.out
     assert tree.run_here("--approve", "*").code == 0
+    wrong = tree.run_here("--approve", "deploy")
+    assert wrong.code == 2 and "no approval deploy runs here; there is check, hold" in wrong.err
+    assert tree.run_here("--job", "other", "--approve", "*").code == 0
 
 
 def is_alive(pid: int) -> bool:
