@@ -21,9 +21,10 @@ from appliance.api import server as web_server
 from appliance.api.continuations import for_jobs
 from appliance.api.parts import Addresses, Parts
 from appliance.clock import Clock, SystemClock
-from appliance.core import Core, Reach, at_work, drafter_of, made, of_this_host, trade
+from appliance.core import Core, Hands, Reach, at_work, drafter_of, made, of_this_host, trade
 from appliance.engine.commands import Commands
 from appliance.engine.recovery import adopt_secrets, recover
+from appliance.executors.base import Executor
 from appliance.model import Vcs
 from appliance.pages.site import make_site
 from appliance.service import load_late, notify, start_logging
@@ -85,6 +86,8 @@ class Appliance:
     ssh_port: int
     db: Database
     commands: Commands
+    hands: Hands
+    executors: Mapping[str, Executor]  # of this host
     greeting: tuple[str, ...]
 
 
@@ -133,7 +136,16 @@ async def _started(core: Core, listener: socket.socket) -> AsyncIterator[Applian
             ready.set()
             door.open()
             log.info("ready", extra={"web": core.web_url, "ssh": f"{addresses.ssh_host}:{ssh_port}"})
-            yield Appliance(core.web_url, addresses.ssh_host, ssh_port, core.db, core.commands, ())
+            yield Appliance(
+                core.web_url,
+                addresses.ssh_host,
+                ssh_port,
+                core.db,
+                core.commands,
+                core.hands,
+                of_this_host(core),
+                (),
+            )
 
 
 def _reach(core: Core, addresses: Addresses, host_key: str) -> Reach:

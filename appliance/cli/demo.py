@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +22,14 @@ from appliance.errors import RondoError
 
 if TYPE_CHECKING:
     from appliance.app import Appliance
-    from appliance.model import PipelineId
+    from appliance.model import PipelineId, WorkflowId
     from appliance.store import jobs, pipelines
     from appliance.store.database import Tx
 
 _LONGEST_S = 600.0
+_END_S = 30.0  # for canceled jobs to end
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTED = 130
 _LOCAL_IMAGES = ("rondo-test/debian", "rondo-test/busybox", "cimg/base", "debian", "ubuntu", "alpine", "busybox")
 
 
@@ -43,10 +46,7 @@ def _demo(args: argparse.Namespace) -> int:
             package = {"ssh": "openssh-client"}.get(tool, tool)
             raise RondoError(f"the demo pushes with {tool}, which is not here: install it (apt-get install {package})")
     with _folder(args.data) as data:
-        try:
-            return asyncio.run(_Demo(data, is_once=args.once).run())
-        except KeyboardInterrupt:
-            return 0
+        return asyncio.run(_Demo(data, is_once=args.once).run())
 
 
 @contextmanager
@@ -89,18 +89,29 @@ class _Demo:
             }
         )
         async with running(settings) as appliance:
-            link = await self._people_and_project(appliance)
-            print(f"Rondo is up at {appliance.web_url} (log: {self._data / 'rondo.log'})")
-            print(f"Log in on the pages, once: {link}")
-            if self._image is None:
-                print("No Docker engine with an image for it answers: the sample has no job in a container.")
-            await self._push(appliance)
-            is_green = await self._watch(appliance)
-            if self._is_once:
-                return 0 if is_green else 1
+            is_green = False
+            try:
+                with _until_a_signal() as was_stopped:
+                    is_green = await self._show(appliance)
+            finally:
+                await _end_jobs(appliance)
+            if was_stopped():
+                return _INTERRUPTED if self._is_once else 0
+            return 0 if is_green else 1
+
+    async def _show(self, appliance: Appliance) -> bool:
+        """All there is to see: with --once to the workflow's end, and whether it is green; else until a signal."""
+        link = await self._people_and_project(appliance)
+        print(f"Rondo is up at {appliance.web_url} (log: {self._data / 'rondo.log'})")
+        print(f"Log in on the pages, once: {link}")
+        if self._image is None:
+            print("No Docker engine with an image for it answers: the sample has no job in a container.")
+        await self._push(appliance)
+        is_green = await self._watch(appliance)
+        if not self._is_once:
             print("Everything stays up until Ctrl-C.", flush=True)
-            await _interrupted()
-            return 0
+            await asyncio.Event().wait()
+        return is_green
 
     async def _people_and_project(self, appliance: Appliance) -> str:
         """A user with a key of its own, and a project; the link that logs the user in."""
@@ -261,12 +272,68 @@ async def _git(folder: Path, words: Sequence[str], ssh: str = "") -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_SSH_COMMAND": ssh, "GIT_TERMINAL_PROMPT": "0"} if ssh else {}
     process = await asyncio.create_subprocess_exec("git", "-C", str(folder), *words, env=environment)
-    if await process.wait() != 0:
+    try:
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+    if code != 0:
         raise RondoError(f"git {words[0]} did not work; the lines above say why")
 
 
-async def _interrupted() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+@contextmanager
+def _until_a_signal() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and the like end the block, as if it had come to its end. Says whether one came.
+
+    From then on they do nothing: what follows is bounded, and a second Ctrl-C must not leave jobs behind.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    came = is_over = False
+
+    def stop() -> None:
+        nonlocal came
+        if not is_over and not came:
+            came = True
+            task.cancel()
+
+    for number in _STOPPING:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield lambda: came
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        task.uncancel()
+        print("ending what still runs", flush=True)
+    finally:
+        is_over = True
+
+
+async def _end_jobs(appliance: Appliance) -> None:
+    """Cancel what has not ended and wait until it is gone: jobs that outlived the demo would outlive its data folder."""
+    from appliance.engine.recovery import sweep
+    from appliance.store import people
+
+    you = await appliance.db.read(lambda tx: next((user for user in people.everybody(tx) if user.name == "you"), None))
+    if you is None:
+        return  # nothing was pushed yet
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            while True:
+                workflows, is_coming = await appliance.db.read(_open)
+                for workflow in workflows:
+                    await appliance.commands.cancel_workflow(workflow, you)
+                if not workflows and not is_coming and appliance.hands.are_empty:
+                    break
+                await asyncio.sleep(0.1)
+    for executor in appliance.executors.values():
+        await sweep(executor, set())
+
+
+def _open(tx: Tx) -> tuple[list[WorkflowId], bool]:
+    """The workflows that have not ended, and whether a pipeline is still to come."""
+    from appliance.store import pipelines, projects
+
+    found = [one for project in projects.all_of(tx) for one in pipelines.open_workflows_of(tx, project.id)]
+    return found, pipelines.oldest_open_trigger(tx) is not None
