@@ -23,7 +23,7 @@ from appliance.crypto import SecretBox, load_or_make_key
 from appliance.engine import placement
 from appliance.engine.commands import Commands, LiveNodes
 from appliance.engine.continuation import Continuer
-from appliance.engine.drafting import Choose, Drafter
+from appliance.engine.drafting import CONFIG_PATH, Choose, Drafter
 from appliance.engine.expiry import Expiry
 from appliance.engine.runner import run_node
 from appliance.engine.scheduler import Scheduler
@@ -241,9 +241,10 @@ def _scheduler(core: Core, workshop: Workshop) -> Scheduler:
     )
 
 
-def drafter_of(core: Core, choose: Choose | None = None) -> Drafter:
+def drafter_of(core: Core, choose: Choose | None = None, file: str = CONFIG_PATH) -> Drafter:
     return Drafter(
         choose=choose,
+        file=file,
         db=core.db,
         box=core.box,
         orbs=lambda project, lock: core.orbs.source(project.org, lock),

@@ -51,7 +51,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     given.add_argument(
         "--context", action="append", default=[], metavar="NAME=FILE", help="the variables of one context, masked"
     )
-    given.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable that is not masked")
+    given.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable that is not masked; NAME alone: as it is set here",
+    )
     given.add_argument(
         "--env-file", type=Path, metavar="FILE", help="such variables: NAME=VALUE lines; --env goes before them"
     )
@@ -177,7 +183,7 @@ def _go_on(
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:
-    from appliance.laptop.variables import dotenv, pairs
+    from appliance.laptop.variables import dotenv, handed_on, pairs
     from appliance.laptop.wishes import Wishes
 
     ways = [f"--{way}" for way in ("verbose", "quiet", "json", "list") if getattr(args, way)]
@@ -187,7 +193,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         raise BadRequest("--shell-on-failure needs a terminal to show the shell at")
     if args.with_requires and not args.job:
         raise BadRequest("--with-requires goes with --job")
-    contexts = pairs(args.context, "--context")
+    contexts = pairs(args.context, "--context", "NAME=FILE")
     return Wishes(
         workflow=args.workflow,
         jobs=tuple(args.job),
@@ -195,7 +201,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         parameters=pairs(args.param, "--param"),
         secrets=_variables(args.secret_file),
         contexts={name: dotenv(_text(Path(file)), file) for name, file in contexts.items()},
-        environment={**_variables(args.env_file), **pairs(args.env, "--env", os.environ)},
+        environment={**_variables(args.env_file), **handed_on(args.env, "--env", os.environ)},
         branch=args.branch,
         tag=args.tag,
         approved=tuple(args.approve),
@@ -225,6 +231,8 @@ def _settings(args: argparse.Namespace, wishes: Wishes) -> Settings:
     from appliance.where import persons_docker_url
 
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rondo" / "run.toml"
+    if args.settings is not None and not args.settings.exists():
+        raise BadRequest(f"there is no settings file {args.settings}")
     file = args.settings or (home if home.is_file() else None)
     settings = load(
         file,

@@ -33,9 +33,12 @@ class Drafter:
         orbs: Callable[[Project, str | None], language.OrbSource],
         excuses_consumed: bool = False,
         choose: Choose | None = None,
+        file: str = CONFIG_PATH,
     ) -> None:
+        """`file` is what problems call the config."""
         self._db = db
         self._choose = choose
+        self._file = file
         self._excuses_consumed = excuses_consumed
         self._box = box
         self._orbs = orbs
@@ -60,7 +63,7 @@ class Drafter:
             compiled = await asyncio.to_thread(
                 language.compile,
                 source,
-                file="continuation" if is_continuation else CONFIG_PATH,
+                file="continuation" if is_continuation else self._file,
                 values=values,
                 parameters=parameters,
                 orbs=self._orbs(project, lock),

@@ -71,7 +71,7 @@ class Run:
         async with self._core() as core:
             await self._check_engine(core)
             await self._leave_behind(core)
-            drafter = cores.drafter_of(core, lambda plan: self._choose(core, plan))
+            drafter = cores.drafter_of(core, lambda plan: self._choose(core, plan), self._file)
             pipeline_id = await self._begin(core, drafter)
             keeper = Keeper(core, self.place.logs, self.wishes.artifacts or self.place.artifacts)
             approvals = Approvals(core, self.display, self.wishes.approved, self.keys)
@@ -104,6 +104,11 @@ class Run:
         return await watch.run()
 
     # Before the pipeline
+
+    @property
+    def _file(self) -> str:
+        """The config as it is called from where the person stands."""
+        return os.path.relpath(self.place.config)
 
     def _core(self) -> AbstractAsyncContextManager[Core]:
         return cores.made(
@@ -148,7 +153,7 @@ class Run:
             return found[0]
 
         async with self._core() as core:
-            await self._draft(core, cores.drafter_of(core, choose))
+            await self._draft(core, cores.drafter_of(core, choose, self._file))
         check_any(found[0])
         return found[0]
 

@@ -11,17 +11,25 @@ _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)\Z", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
-def pairs(given: Iterable[str], option: str, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """NAME=VALUE pairs; a NAME alone takes its value from `known`. Raises BadRequest."""
+def pairs(given: Iterable[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
+    """Pairs, whose `form` is what a complaint says. Raises BadRequest."""
     found: dict[str, str] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
-        if not equals and known is not None and name in known:
-            value = known[name]
-        elif not equals or not name:
-            raise BadRequest(f"{option} wants NAME=VALUE, not {pair}")
+        if not equals or not name:
+            raise BadRequest(f"{option} wants {form}, not {pair}")
         found[name] = value
     return found
+
+
+def handed_on(given: Iterable[str], option: str, known: Mapping[str, str]) -> dict[str, str]:
+    """NAME=VALUE pairs; a NAME alone takes its value from `known`. Raises BadRequest."""
+    whole = []
+    for pair in given:
+        if pair and "=" not in pair and pair not in known:
+            raise BadRequest(f"{option} {pair}: {pair} is not set here; {option} {pair}=VALUE gives it a value")
+        whole.append(f"{pair}={known[pair]}" if pair in known else pair)
+    return pairs(whole, option)
 
 
 def dotenv(text: str, file: str) -> dict[str, str]:

@@ -132,7 +132,14 @@ def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -
     assert "there is" in tree.run_here("--job", "build", "--job", "tests").err
     two = tree.run_here("--list", "--job", "only-*", "--job", "test-2", "--job", "build").out
     assert two.split("\n") == ["main", "  build", "  test-2  (2 nodes; requires build)", "bad", "  only-release", ""]
-    assert tree.run_here("--param", "no").code == 2
+    for words, said in (
+        (("--param", "no"), "--param wants NAME=VALUE, not no"),
+        (("--context", "deploy"), "--context wants NAME=FILE, not deploy"),
+        (("--env", "NOT_SET"), "NOT_SET is not set here"),
+        (("--settings", "none.toml"), "there is no settings file none.toml"),
+    ):
+        ended = tree.run_here(*words)
+        assert ended.code == 2 and said in ended.err
     unknown = tree.run_here("--param", "unknown=1")
     assert unknown.code == 2 and "expected: greeting\n" in unknown.err
 
@@ -164,3 +171,6 @@ def test_from_a_folder_below_with_another_file_and_without_git(tmp_path: Path) -
     assert (plain / ".rondo").is_dir() and not (plain / "below/.rondo").exists()
     missing = Tree(plain).run_here("--config", "none.yml")
     assert missing.code == 2 and "there is no none.yml here" in missing.err
+    (plain / "other.yml").write_text("version: 2.1\njobs: 1\n")
+    broken = Tree(plain).run("--executor", "local", "--config", "../other.yml", folder=plain / "below")
+    assert broken.code == 2 and broken.err.startswith("../other.yml:2:"), broken.err
