@@ -41,6 +41,7 @@ class Drawn:
 
     chip: Chip
     drawing: Drawing
+    waiting: Sequence[JobChip]  # its approvals that somebody may give now
     holding: frozenset[JobId]  # its locks that keep others of their serial group waiting
 
 
@@ -53,12 +54,17 @@ async def show(request: web.Request) -> web.Response:
         chips = overview.chips(tx, [line.id])[line.id]
         found = overview.job_chips(tx, [chip.id for chip in chips])
         covered = coverage.of_jobs(tx, [job.id for chip in chips for job in found[chip.id]])
-        drawn = [Drawn(chip, draw(found[chip.id]), _holding(tx, found[chip.id])) for chip in chips]
+        drawn = [_drawn(tx, chip, found[chip.id]) for chip in chips]
         more = {"covered": covered, "may_be_canceled": _may_be_canceled(tx, line, chips, now_ms)}
         return line, _texts(tx, pipelines.pipeline(tx, line.id)), drawn, more
 
     line, texts, workflows, more = await parts.db.read(read)
     return await page(request, "pipeline.html", {**_values(project, line, texts, workflows), **more})
+
+
+def _drawn(tx: Tx, chip: Chip, members: Sequence[JobChip]) -> Drawn:
+    waiting = [job for job in members if job.type == "approval" and job.status is JobStatus.ON_HOLD]
+    return Drawn(chip, draw(members), waiting, _holding(tx, members))
 
 
 def _holding(tx: Tx, chips: Sequence[JobChip]) -> frozenset[JobId]:

@@ -95,7 +95,7 @@ async def test_approving_and_cancelling_by_button(visitor: Visitor) -> None:
     flow = workflow("ci", approval("hold"), job("ship", requires=["hold"]), job("other"))
     pipeline = await world.pipeline(await world.project("acme/app"), flow)
     page = await visitor.go("/pipelines/circleci/acme/app/1")
-    await page.get_by_role("button", name="Approve").click()
+    await page.get_by_role("button", name="Approve", exact=True).click()
     await expect(page.locator(".card", has_text="hold")).to_contain_text("approved by ada")
     assert (await world.job_of(pipeline, "hold")).approved_by == "ada"
     await page.get_by_role("link", name="ship").click()
@@ -105,6 +105,28 @@ async def test_approving_and_cancelling_by_button(visitor: Visitor) -> None:
     await page.get_by_role("button", name="Cancel workflow").click()
     await expect(page.get_by_role("button")).to_have_text(["Log out", "Rerun from failed", "Rerun all"])
     assert (await world.job_of(pipeline, "other")).status is JobStatus.CANCELED
+
+
+async def test_on_a_phone_an_approval_is_in_sight_and_the_graph_fades_where_it_goes_on(visitor: Visitor) -> None:
+    world = visitor.world
+    flow = workflow("ci", job("build"), approval("hold", requires=["build"]), job("ship", requires=["hold"]))
+    pipeline = await world.pipeline(await world.project("acme/app"), flow)
+    await visitor.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    page = await visitor.go("/pipelines/circleci/acme/app/1")
+    button = page.get_by_role("button", name="Approve hold")
+    await expect(button).to_have_count(0)
+    await visitor.settled()
+    await world.run(pipeline, "build")
+    await expect(button).to_be_in_viewport(ratio=1)
+    drawing = page.locator(".drawing")
+    width, end = await drawing.evaluate("box => [box.clientWidth, (box.scrollLeft = 9999, box.scrollLeft)]")
+    fade = await drawing.evaluate("box => parseFloat(getComputedStyle(box, '::after').width)")
+    last, box = await page.locator(".card").last.bounding_box(), await drawing.bounding_box()
+    assert last is not None and box is not None and end > width / 2
+    assert abs(last["x"] + last["width"] + fade - box["x"] - width) < 2, "the fade hides the end, or is not there"
+    await button.click()
+    await expect(page.locator(".card", has_text="hold")).to_contain_text("approved by ada")
+    await expect(button).to_have_count(0)
 
 
 async def test_logging_in_by_link_leads_to_where_one_was_going(world: World) -> None:
