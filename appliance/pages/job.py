@@ -166,7 +166,9 @@ def _image(plan: plans.Job) -> str:
 
 
 def _waits_for(found: Found) -> str:
-    """Why a job that has not begun has not begun."""
+    """Why a job that has not begun has not begun, unless its own message knows that better."""
+    if found.job.message:
+        return ""
     match found.job.status:
         case "blocked":
             by_name = {job.name: job for job in found.siblings}

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.language import plan as plans
 from appliance.model import NodeStatus, User
+from appliance.store import jobs
 from tests.web.world import World, approval, job, workflow
 
 
@@ -42,6 +43,15 @@ async def test_a_project_without_pipelines_tells_how_to_push(world: World, brows
     assert "git push rondo HEAD:main" in await text_of(browser, "/")
     page = await text_of(browser, "/projects/circleci/acme/app")
     assert "ssh://git@127.0.0.1:2222/acme/app.git" in page
+
+
+async def test_a_waiting_job_gives_one_reason(world: World, browser: aiohttp.ClientSession) -> None:
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("ci", job("build", "make")))
+    found = await world.job_of(pipeline, "build")
+    assert "waits for room" in await text_of(browser, f"/jobs/{found.number}")
+    await world.db.write(lambda tx: jobs.set_message(tx, found.id, "waits: machine m9 is out: no route to it"))
+    page = await text_of(browser, f"/jobs/{found.number}")
+    assert "machine m9 is out" in page and "waits for room" not in page and page.count('class="note') == 1
 
 
 async def test_pipelines_pipeline_and_job_show_what_is_there(world: World, browser: aiohttp.ClientSession) -> None:
