@@ -16,7 +16,7 @@ from appliance.errors import BadRequest, Conflict, InvalidConfig, SettingsError,
 if TYPE_CHECKING:
     from appliance.laptop.ahead import Ahead
     from appliance.laptop.keeper import Keeper
-    from appliance.laptop.place import Place
+    from appliance.laptop.place import Left, Place
     from appliance.laptop.watch import Display, Seen
     from appliance.laptop.wishes import Wishes
     from appliance.settings import Settings
@@ -93,8 +93,8 @@ def _run(args: argparse.Namespace) -> int:
         place = found.result()
         settings = settings.replaced(data=str(place.state))
         places.prepare(place)
-        with places.held(place, waits=args.wait), places.noted(place) as had_crashed:
-            return _begin(args, place, wishes, settings, had_crashed=had_crashed)
+        with places.held(place, waits=args.wait), places.noted(place, wishes.executor) as left:
+            return _begin(args, place, wishes, settings, left=left)
     except InvalidConfig as error:
         print(error, file=sys.stderr)
         return 2
@@ -115,23 +115,23 @@ def _end_loading() -> None:
     sys.setswitchinterval(_USUAL_SWITCH_S)
 
 
-def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, *, had_crashed: bool) -> int:
+def _begin(args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, *, left: Left) -> int:
     """What is light comes first, and starts the first container; what is heavy is loaded meanwhile."""
     if wishes.executor != "docker":
-        return _go_on(args, place, wishes, settings, None, had_crashed=had_crashed)
+        return _go_on(args, place, wishes, settings, None, left=left)
     from appliance.laptop.ahead import Ahead
 
     begun = Ahead(settings, place.state, f"{place.config} {wishes.choice}")
     try:
-        if not (had_crashed or args.list):
+        if not (left.by or args.list):
             begun.begin()
-        return _go_on(args, place, wishes, settings, begun, had_crashed=had_crashed)
+        return _go_on(args, place, wishes, settings, begun, left=left)
     finally:
         begun.close()
 
 
 def _go_on(
-    args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, begun: Ahead | None, *, had_crashed: bool
+    args: argparse.Namespace, place: Place, wishes: Wishes, settings: Settings, begun: Ahead | None, *, left: Left
 ) -> int:
     from appliance.executors.late import load_late
     from appliance.laptop import place as places
@@ -169,7 +169,7 @@ def _go_on(
         display=display,
         at_end=_at_end(args),
         keys=None if args.json else Keys.of_this_terminal(),
-        had_crashed=had_crashed,
+        left=left,
         begun=begun,
     )
     if args.list:

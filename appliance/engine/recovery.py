@@ -43,8 +43,11 @@ async def adopt_secrets(db: Database, blobs: Blobs, resumed: Sequence[jobs.Node]
             path.unlink()
 
 
-async def sweep(executor: Executor, owned: set[str]) -> None:
-    """Remove the sandboxes of ours that are not `owned`. A start waits for it, so an engine that hangs is the janitor's."""
+async def sweep(executor: Executor, owned: set[str]) -> bool:
+    """Remove the sandboxes of ours that are not `owned`; whether that was done.
+
+    A start waits for it, so an engine that hangs is the janitor's.
+    """
     try:
         async with asyncio.timeout(_ANSWER_S):
             refs = await executor.list()
@@ -55,6 +58,8 @@ async def sweep(executor: Executor, owned: set[str]) -> None:
     except (RondoError, TimeoutError) as error:
         why = str(error) or "it does not answer"
         log.warning("could not look for left-over sandboxes", extra={"executor": executor.name, "error": why})
+        return False
+    return True
 
 
 async def remove_unowned(db: Database, key: str, executor: Executor) -> None:

@@ -126,18 +126,32 @@ def held(place: Place, *, waits: bool) -> AbstractContextManager[None]:
     return file_lock.held(place.state / "lock", on_busy)
 
 
-@contextmanager
-def noted(place: Place) -> Iterator[bool]:
-    """Says whether the run before this one came to its end; what a killed one left has to be swept then.
+@dataclass
+class Left:
+    """`by`: the executors whose jobs and sandboxes a killed run has left, until they are swept."""
 
-    So has what one left that was interrupted before it had learnt to wait for that.
+    by: set[str]
+
+
+@contextmanager
+def noted(place: Place, executor: str) -> Iterator[Left]:
+    """Says what earlier runs left that did not come to their ends; it stays noted until `by` is told that it is gone.
+
+    A run that is interrupted before it has learnt to wait for that leaves something too.
     """
     mark = place.state / "running"
-    had_crashed = mark.exists()
-    mark.touch()
+    left = Left(set(mark.read_text().split()) if mark.exists() else set())
+    _note(mark, left.by | {executor})
     try:
-        yield had_crashed
+        yield left
     except Exception:
-        mark.unlink(missing_ok=True)
+        _note(mark, left.by)
         raise
-    mark.unlink(missing_ok=True)
+    _note(mark, left.by)
+
+
+def _note(mark: Path, executors: set[str]) -> None:
+    if executors:
+        mark.write_text(" ".join(sorted(executors)))
+    else:
+        mark.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from appliance.laptop.approvals import YOU, Approvals
 from appliance.laptop.harmless import plain_lines
 from appliance.laptop.keeper import Keeper
 from appliance.laptop.keys import Keys
-from appliance.laptop.place import Place
+from appliance.laptop.place import Left, Place
 from appliance.laptop.shell import Shells
 from appliance.laptop.watch import Display, Seen, Watch
 from appliance.laptop.wishes import Wishes, check_any, chosen
@@ -64,7 +64,7 @@ class Run:
     at_end: Callable[[Keeper, Seen], Iterator[str]]  # what is printed then
     keys: Keys | None  # None: nobody sits there
     begun: Begun | None = None
-    had_crashed: bool
+    left: Left
 
     async def to_the_end(self) -> int:
         """The exit code: 0, 1 failed, 3 on hold, 130 canceled. Raises RondoError when it cannot be begun."""
@@ -174,9 +174,13 @@ class Run:
             return [] if self.wishes.keeps_caches else local_runs.forget_caches(tx)
 
         _drop(core, Blobs.CACHES, await core.db.write(end))
-        if self.had_crashed:
-            for executor in core.executors.values():
-                await sweep(executor, set())
+        for name in self.left.by & core.executors.keys():
+            if await sweep(core.executors[name], set()):
+                self.left.by.discard(name)
+        if self.wishes.executor in self.left.by:
+            self.display.note(f"what an earlier run left cannot be removed: {self.place.state / 'rondo.log'} says why")
+        for name in self.left.by - core.executors.keys():
+            self.display.note(f"jobs of an earlier run may go on: the next one with --executor {name} ends them")
 
     async def _begin(self, core: Core, drafter: Drafter) -> PipelineId:
         """Make the pipeline. Raises InvalidConfig, and BadRequest for what is not there, or when nothing runs."""
@@ -275,6 +279,8 @@ class Run:
                 wanted.set()
                 self.display.note("canceling; a second Ctrl-C leaves at once")
             elif loop.time() - wanted_at > _ONE_PRESS_S:
+                same = f" with --executor {self.wishes.executor}" if self.wishes.executor != "docker" else ""
+                self.display.note(f"jobs may go on: the next run{same} here ends them")
                 self.display.close()
                 if self.keys is not None:
                     self.keys.restore()

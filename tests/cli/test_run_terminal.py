@@ -116,8 +116,10 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_sweeps(tmp_path: Path) 
             screen.type("\x03")
             screen._read()
         assert screen.process.returncode == 130 and screen.is_in_line_mode
+        screen.until("jobs may go on: the next run with --executor local here ends them")
     pid = int((tmp_path / "pid").read_text())
     assert is_alive(pid)
+    assert tree.run_here("--list").code == 0 and is_alive(pid), "it ends nothing, and so does not count as the next run"
     tree.write({".circleci/config.yml": "version: 2.1\njobs: {build: {machine: true, steps: [run: echo fine]}}\n"})
     ended = tree.run_here()
     assert ended.code == 0 and "build | fine" in ended.out, ended.out + ended.err
