@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from appliance.engine.classes import GIB, Classes
+from appliance.engine.classes import Classes
 from appliance.language import plan as plans
 from appliance.model import NodeStatus
 from appliance.quantities import size
@@ -43,10 +43,10 @@ class Seen:
 
 def seen(series: Series, node: Node, plan: plans.Job, classes: Classes, default_class: str) -> Seen:
     """The view of a curve that has at least one point."""
-    gib = node.memory_bytes / GIB
+    verb = "uses" if node.status is NodeStatus.RUNNING else "used"
     sentence = (
-        f"used {series.mean_cpus:.1f} of {node.cpus:g} {'CPU' if node.cpus == 1 else 'CPUs'} on average,"
-        f" {series.most_cpus:.1f} at most; {_gib(series.most_memory_bytes)} of {gib:.4g} GiB"
+        f"{verb} {series.mean_cpus:.1f} of {node.cpus:g} {'CPU' if node.cpus == 1 else 'CPUs'} on average,"
+        f" {series.most_cpus:.1f} at most; {size(series.most_memory_bytes)} of {size(node.memory_bytes)}"
     )
     name = plan.resource_class or default_class
     hint = _hint(series, node, name, classes, is_machine=isinstance(plan.executor, plans.Machine))
@@ -58,10 +58,6 @@ def seen(series: Series, node: Node, plan: plans.Job, classes: Classes, default_
         charts=_charts(series, node),
         shares=_shares(series, plan),
     )
-
-
-def _gib(count: int) -> str:
-    return f"{count / GIB:.1f}" if count >= GIB // 10 else f"{count / GIB:.2f}"
 
 
 def _hint(series: Series, node: Node, name: str, classes: Classes, *, is_machine: bool) -> str:

@@ -54,7 +54,7 @@ async def ended(world: World, taken: Series, status: NodeStatus = NodeStatus.SUC
 @pytest.mark.parametrize(
     ("taken", "said"),
     [
-        (series(1.6, 2.2), "It used 1.2 of 2 CPUs on average, 1.6 at most; 2.2 of 4 GiB"),
+        (series(1.6, 2.2), "It used 1.2 of 2 CPUs on average, 1.6 at most; 2.2 GiB of 4 GiB"),
         (series(0.4, 0.5), "resource_class: small would do."),
         (series(1.6, 3.9), "Close to its memory limit; try resource_class: large."),
         (series(4.0, 1.0), "Its CPUs were busy nearly all the time; try resource_class: large."),
@@ -104,7 +104,7 @@ async def test_a_running_job_shows_what_its_runner_knows(world: World) -> None:
     await world.start(found.id)
     with world.commands.live.show(live_node(found.id, series(1.6, 2.2))):
         _, body = await world.ask(user, "GET", f"/jobs/{found.number}")
-    assert "It used 1.2 of 2 CPUs" in body
+    assert "It uses 1.2 of 2 CPUs" in body
 
 
 def live_node(job_id: JobId, taken: Series) -> LiveNode:
