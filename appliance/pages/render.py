@@ -35,6 +35,7 @@ def make_environment(folder: Path, static_version: str) -> Environment:
     environment.filters |= {
         "tone": words.tone,
         "label": words.label,
+        "first_line": words.first_line,
         "icon": words.icon,
         "duration": words.duration,
         "machine_time": rfc3339,

@@ -54,6 +54,12 @@ def icon(status: str) -> str:
     return _ICON.get(status, "queued")
 
 
+def first_line(text: str) -> str:
+    """`make …` for a script of several lines: joined, they would read as another script."""
+    first, _, rest = text.strip().partition("\n")
+    return f"{first.strip()} …" if rest else first
+
+
 def duration(ms: int) -> str:
     """`0.4s`, `42s`, `3m 05s`, `1h 02m`."""
     seconds = max(ms, 0) // 1000

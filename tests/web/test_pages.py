@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 
@@ -43,6 +44,16 @@ async def test_a_project_without_pipelines_tells_how_to_push(world: World, brows
     assert "git push rondo HEAD:main" in await text_of(browser, "/")
     page = await text_of(browser, "/projects/circleci/acme/app")
     assert "ssh://git@127.0.0.1:2222/acme/app.git" in page
+
+
+async def test_a_script_is_called_by_its_first_line_and_shown_whole(world: World, browser: aiohttp.ClientSession) -> None:
+    script = "grep -c x y || true\necho built > out.txt\n"
+    pipeline = await world.pipeline(await world.project("acme/app"), workflow("ci", job("build", script, "make")))
+    built = await world.run(pipeline, "build")
+    page = html.unescape(await text_of(browser, f"/jobs/{built.number}"))
+    assert "<bdi>grep -c x y || true …</bdi>" in page and "true echo built" not in page
+    assert f'title="{script}"' in page and f">{script}</pre>" in page
+    assert 'class="command" tabindex="0">make' not in page  # its name says it
 
 
 async def test_a_waiting_job_gives_one_reason(world: World, browser: aiohttp.ClientSession) -> None:
