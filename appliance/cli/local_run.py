@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.errors import BadRequest, Conflict, InvalidConfig, SettingsError, VcsError
+from appliance.errors import BadRequest, Conflict, InvalidConfig, RondoError, SettingsError, VcsError
 
 if TYPE_CHECKING:
     from appliance.laptop.ahead import Ahead
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _USUAL_SWITCH_S = sys.getswitchinterval()
 _LOADING_SWITCH_S = 0.0005  # who speaks with the engine meanwhile has little to do, and gets no turn for 5 ms otherwise
 
+_WRONG = 2
 _ENDS = """\
 Exit codes: 0 success, 1 something failed, 2 nothing could be run (wrong words, an invalid config, no Docker engine),
 3 an approval was not given, 130 canceled."""
@@ -97,11 +98,20 @@ def _run(args: argparse.Namespace) -> int:
             return _begin(args, place, wishes, settings, left=left)
     except InvalidConfig as error:
         print(error, file=sys.stderr)
-        return 2
+        return _kept_back(args, error)
     except (BadRequest, Conflict, SettingsError, VcsError) as error:
         for line in str(error).splitlines():
             print(f"rondo: {line}", file=sys.stderr)
-        return 2
+        return _kept_back(args, error)
+
+
+def _kept_back(args: argparse.Namespace, error: RondoError) -> int:
+    """The exit code of a run that did not begin; programs are told why where they read."""
+    if args.json:
+        from appliance.laptop.events import trouble
+
+        print(trouble(str(error), _WRONG))
+    return _WRONG
 
 
 def _begin_loading() -> None:

@@ -11,16 +11,17 @@ from typing import TextIO
 
 from appliance.laptop.keeper import Keeper
 from appliance.laptop.watch import Row, Seen
-from appliance.model import JobId, PipelineState, StepStatus
+from appliance.model import JobId, JobStatus, PipelineState, StepStatus
 from appliance.store import jobs
 
 
 class Events:
-    """`job_started`, `step_ended` and `job_ended`, each once and in this order; `note` at any time."""
+    """`job_started`, `step_ended` and `job_ended`, each once and in this order; `job_on_hold` of an approval; `note`s."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._started: set[JobId] = set()
+        self._on_hold: set[JobId] = set()
         self._ended: set[tuple[JobId, int, int]] = set()  # steps
 
     def show(self, seen: Seen) -> None:
@@ -53,6 +54,9 @@ class Events:
         self._out.flush()
 
     def _tell(self, row: Row) -> None:
+        if row.job.status is JobStatus.ON_HOLD and row.job.id not in self._on_hold:
+            self._on_hold.add(row.job.id)
+            self._say("job_on_hold", row, status=row.job.status)
         if row.job.started_at_ms is not None and row.job.id not in self._started:
             self._started.add(row.job.id)
             self._say("job_started", row, number=row.job.number)
@@ -86,6 +90,11 @@ def at_end(keeper: Keeper, seen: Seen) -> Iterator[str]:
         yield from (_line("problem", text=problem.text) for problem in seen.pipeline.problems if problem.kind == "error")
     for workflow in seen.workflows:
         yield _line("workflow_ended", workflow=workflow.name, status=workflow.status)
+
+
+def trouble(text: str, exit_code: int) -> str:
+    """The `problem` that keeps a run from beginning."""
+    return _line("problem", text=text, exit_code=exit_code)
 
 
 def _seconds(row: jobs.Job | jobs.Step) -> float | None:

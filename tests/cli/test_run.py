@@ -120,6 +120,17 @@ def test_programs_read_what_happens(tmp_path: Path) -> None:
     assert Path(artifact["path"]).read_text() == "shared\n" and events[-1]["status"] == "success" and ended.code == 0
     assert tree.run_here("--json", "--quiet").code == 2
 
+    tree.write({".circleci/config.yml": "version: 2.1\nworkflows: {main: {jobs: [hold: {type: approval}]}}\n"})
+    ended = tree.run_here("--json")
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    (held,) = (event for event in events if event["event"] == "job_on_hold")
+    assert ended.code == 3 and (held["job"], held["status"]) == ("hold", "on_hold")
+
+    tree.write({".circleci/config.yml": "version: 2.1\njobs: 1\n"})
+    ended = tree.run_here("--json")
+    event = json.loads(ended.out)
+    assert (ended.code, event["event"], event["exit_code"]) == (2, "problem", 2) and event["text"] in ended.err
+
 
 def test_filters_are_played_and_wrong_words_name_what_there_is(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, CHAIN)
