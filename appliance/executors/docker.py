@@ -21,7 +21,7 @@ from appliance import shim
 from appliance.errors import ImageError, SandboxError, SandboxLost
 from appliance.executors.base import DockerAccess, PrivateDocker, Process, Progress, SandboxSpec, Service, Usage
 from appliance.executors.docker_engine import AttachTransport, Engine, attach
-from appliance.executors.docker_errors import speaking_plainly
+from appliance.executors.docker_errors import speaking_plainly, why_unreached
 from appliance.executors.docker_images import have_image, inspect
 from appliance.executors.docker_plan import (
     INDEX_LABEL,
@@ -335,7 +335,8 @@ class DockerExecutor:
             async with asyncio.timeout(self._options.start_timeout_s):
                 await self._engine.docker.version()
         except (aiodocker.DockerError, aiohttp.ClientError, OSError) as problem:
-            return f"no Docker engine answers at {self._engine.url}: {problem}; is it running, and may we use it?"
+            why = why_unreached(problem)
+            return f"no Docker engine answers at {self._engine.url}: {why}; is it running, and may we use it?"
         return None
 
     async def close(self) -> None:

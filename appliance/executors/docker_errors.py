@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 import aiodocker
 import aiohttp
 
 from appliance.errors import SandboxError
+
+
+def why_unreached(problem: BaseException) -> str:
+    """What the system says, without the words that the engine's client and its libraries put around it."""
+    inner: BaseException | None = problem
+    while inner is not None:
+        if isinstance(inner, TimeoutError):
+            return "it took too long"
+        if isinstance(inner, OSError) and inner.errno is not None:
+            return os.strerror(inner.errno) if inner.errno > 0 else inner.strerror or str(inner)  # negative: a resolver's
+        inner = inner.__cause__ or inner.__context__
+    return str(problem)
 
 
 @contextlib.asynccontextmanager

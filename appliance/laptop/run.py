@@ -161,7 +161,7 @@ class Run:
         executor = core.executors[self.wishes.executor]
         trouble = await executor.check()
         if trouble:
-            hint = "; --executor local runs the steps without containers" if self.wishes.executor == "docker" else ""
+            hint = " --executor local runs the steps without containers" if self.wishes.executor == "docker" else ""
             raise BadRequest(f"{trouble}{hint}")
 
     async def _leave_behind(self, core: Core) -> None:

@@ -186,4 +186,5 @@ def test_logs_of_a_node_that_was_begun_anew_stand_beside_the_first_ones(docker_e
 def test_without_an_engine_it_says_what_to_do(tmp_path: Path) -> None:
     tree = tree_in(tmp_path, CONFIG)
     ended = tree.run(more={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
-    assert ended.code == 2 and "--executor local" in ended.err and ended.err.count("\n") == 1
+    said = "none.sock: No such file or directory; is it running, and may we use it? --executor local"
+    assert ended.code == 2 and said in ended.err and ended.err.count("\n") == 1
