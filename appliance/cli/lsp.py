@@ -37,7 +37,9 @@ def _run(args: argparse.Namespace) -> int:
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
             raise
-        raise BadRequest("the language server needs pygls; install it with `pip install 'rondo[lsp]'`") from None
+        raise BadRequest(
+            "the language server needs pygls: in the clone of Rondo, `.venv/bin/pip install -e '.[lsp]'`"
+        ) from None
     orbs_for = _orbs(args)
     # Whatever prints must not speak in the middle of the protocol: from here on, standard output is the error stream.
     stdout = os.fdopen(os.dup(1), "wb")

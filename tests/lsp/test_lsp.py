@@ -399,4 +399,7 @@ async def test_without_pygls_one_sentence_says_what_to_do(tmp_path: Path) -> Non
     async with asyncio.timeout(60):
         _, said = await process.communicate()
     assert process.returncode == 1
-    assert said.decode() == "rondo: the language server needs pygls; install it with `pip install 'rondo[lsp]'`\n"
+    assert (
+        said.decode()
+        == "rondo: the language server needs pygls: in the clone of Rondo, `.venv/bin/pip install -e '.[lsp]'`\n"
+    )
