@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.model import JobStatus, PipelineState, TriggerKind, Vcs, WorkflowStatus
-from appliance.store import pipelines, projects
+from appliance.model import JobStatus, PipelineState, StepStatus, TriggerKind, Vcs, WorkflowStatus
+from appliance.store import jobs, pipelines, projects
+from appliance.store.database import Tx
 from tests.sshd.pipelines import intake, triggers
 from tests.sshd.world import PAGES, line_of, run, started, until, world
 from tests.vcs.repos import WorkTree
@@ -111,7 +112,7 @@ async def test_waiting_follows_the_jobs_to_the_end(tmp_path: Path, tree: WorkTre
         argv = ["git", "push", "-o", "wait", here.url(), "main"]
         async with started(*argv, env=here.git_environment(ada), cwd=tree.folder) as push:
             lines = [re.sub(" +$", "", await line_of(push.stderr)).removeprefix("remote: ") for _ in range(3)]
-            assert lines[1:] == ["rondo: job test: not_running", "rondo: job deploy: not_running"]
+            assert lines[1:] == ["rondo: job test: waiting", "rondo: job deploy: waiting"]
             await made.job(0, JobStatus.RUNNING)
             assert await line_of(push.stderr) == "remote: rondo: job test: running"
             await made.job(0, JobStatus.SUCCESS, ring=False)  # a lost ring only costs some seconds
@@ -122,6 +123,29 @@ async def test_waiting_follows_the_jobs_to_the_end(tmp_path: Path, tree: WorkTre
             assert push.returncode == 0
         assert remote_lines(rest)[-1] == "rondo: workflow build: failed"
         assert "rondo: job deploy: failed" in remote_lines(rest)
+
+
+async def test_waiting_tells_why_a_job_waits_and_what_failed_in_a_line_each(tmp_path: Path, tree: WorkTree) -> None:
+    async with world(tmp_path) as here, intake(here, job_names=["test"]) as made:
+        ada = await here.user("ada")
+        await here.project(ada)
+        argv = ["git", "push", "-o", "wait", here.url(), "main"]
+
+        def fail(tx: Tx) -> None:
+            (job_id,) = made.jobs
+            jobs.add_steps(tx, job_id, 0, [jobs.NewStep(0, "run", "set -e\nmake test\n", is_background=False)])
+            jobs.end_step(tx, job_id, 0, 0, StepStatus.FAILED, 2, message="exit code 2")
+
+        async with started(*argv, env=here.git_environment(ada), cwd=tree.folder) as push:
+            assert "pipeline 1" in await line_of(push.stderr)
+            assert (await line_of(push.stderr)).strip() == "remote: rondo: job test: waiting"
+            for reason in ("no machine has the class gpu", "all machines of the class gpu are busy"):
+                await here.db.write(lambda tx: jobs.set_message(tx, made.jobs[0], reason))  # noqa: B023
+                assert (await line_of(push.stderr)).strip() == f"remote: rondo: job test: waiting ({reason})"
+            await here.db.write(fail)
+            await made.job(0, JobStatus.INFRASTRUCTURE_FAIL)
+            line = (await line_of(push.stderr)).strip()
+            assert line == "remote: rondo: job test: infrastructure failure (set -e…: exit code 2)"
 
 
 async def test_waiting_for_a_pipeline_without_workflows_says_so(tmp_path: Path, tree: WorkTree) -> None:
