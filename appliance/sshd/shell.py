@@ -83,13 +83,13 @@ class ShellDoor:
 
 def _check(tx: Tx, user: User, name: NodeName) -> None:
     """Who may not see a job hears what they would hear if there were none."""
-    not_running = NotFound(f"job {name} is not running")
+    nowhere = NotFound(f"there is no job {name.job_number} that you may see")
     try:
         job = jobs.by_number(tx, name.job_number)
     except NotFound:
-        raise not_running from None
+        raise nowhere from None
     if not projects.may_enter(tx, user, job.project_id):
-        raise not_running
+        raise nowhere
     workflow = pipelines.workflow(tx, job.workflow_id)
     if not pipelines.pipeline(tx, workflow.pipeline_id).is_trusted and not user.is_admin:
         raise Refused(f"job {name} runs what a stranger's fork has pushed: only admins may enter")
@@ -98,6 +98,9 @@ def _check(tx: Tx, user: User, name: NodeName) -> None:
     denied = admission.why_not_enter(tx, job, user)
     if denied:
         raise Refused(f"job {name} is closed to you: {denied}")
+    indices = [node.index for node in jobs.nodes_of(tx, job.id)]
+    if indices and name.index not in indices:
+        raise NotFound(f"job {name.job_number} has no node {name.index}: its nodes are 0 to {max(indices)}")
 
 
 async def _start(session: Session, node: LiveNode) -> Process:

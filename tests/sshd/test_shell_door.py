@@ -250,19 +250,20 @@ async def test_a_visit_is_recorded_with_who_from_where_and_what(tmp_path: Path) 
             assert [visit.command for visit in found] == ["echo in; cat", ""]
 
 
-async def test_a_job_that_does_not_run_and_one_that_one_may_not_see_look_alike(tmp_path: Path) -> None:
+async def test_a_job_that_is_not_there_and_one_that_one_may_not_see_look_alike(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         ada, mallory = await here.user("ada"), await here.user("mallory")
         project = await here.project(ada)
         async with running_job(here, project, tmp_path) as job:
             await here.db.write(lambda tx: projects.set_flags(tx, project.id, ProjectFlags(oss=True)))
             said = await here.ssh(mallory, str(job.number), "id")
-            assert (said.code, said.out, said.error) == (1, "", f"rondo: job {job.number}.0 is not running\n")
+            assert (said.code, said.out, said.error) == (1, "", f"rondo: there is no job {job.number} that you may see\n")
             assert await here.db.read(lambda tx: visits.of_job(tx, job.id)) == []
-            for name in ("4711", f"{job.number}.1", "0", "999999999999999"):
+            for name in ("4711", "0", "999999999999999"):
                 said = await here.ssh(ada, name, "id")
-                number = name if "." in name else f"{name}.0"
-                assert (said.code, said.out, said.error) == (1, "", f"rondo: job {number} is not running\n")
+                assert (said.code, said.out, said.error) == (1, "", f"rondo: there is no job {name} that you may see\n")
+            said = await here.ssh(ada, f"{job.number}.1", "id")
+            assert said.error == f"rondo: job {job.number} has no node 1: its nodes are 0 to 0\n"
         assert "is not running" in (await here.ssh(ada, str(job.number), "id")).error
 
 
@@ -309,7 +310,7 @@ async def test_a_message_in_a_terminal_begins_its_lines_at_the_left(tmp_path: Pa
     async with world(tmp_path) as here:
         ada = await here.user("ada")
         said = await here.ssh(ada, "4711", options=("-tt",))
-        assert said.error == "rondo: job 4711.0 is not running\r\n"
+        assert said.error == "rondo: there is no job 4711 that you may see\r\n"
 
 
 async def test_an_idle_shell_is_closed_and_a_busy_one_is_not(tmp_path: Path) -> None:
