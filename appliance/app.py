@@ -46,15 +46,18 @@ log = logging.getLogger(__name__)
 _LET_GO_S = 5.0  # more than it takes when all answers
 
 
-async def serve(settings: Settings) -> int:
-    """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code."""
+async def serve(settings: Settings, options: str = "") -> int:
+    """Run the appliance until SIGTERM or SIGINT; a second one ends it at once. The exit code.
+
+    `options` are those of this command, for the commands that it proposes.
+    """
     start_logging(settings.text("log.level"))
     load_late()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_exit, stop)
-    async with running(settings) as appliance:
+    async with running(settings, options=options) as appliance:
         for line in appliance.greeting:
             print(line, flush=True)
         notify("READY=1")
@@ -92,7 +95,7 @@ class Appliance:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Appliance]:
+async def running(settings: Settings, clock: Clock | None = None, *, options: str = "") -> AsyncIterator[Appliance]:
     """A whole appliance, ready when the block begins, gone at its end; jobs live on in their sandboxes."""
     data = data_folder(settings)
     with locked(data), bound(settings) as listener:
@@ -101,7 +104,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             made(settings, clock or SystemClock(), data, forges=_providers, web_url=web_url) as core,
             _started(core, listener) as appliance,
         ):
-            yield replace(appliance, greeting=await _greeting(core, appliance))
+            yield replace(appliance, greeting=await _greeting(core, appliance, options))
 
 
 @asynccontextmanager
@@ -190,7 +193,7 @@ def _providers(settings: Settings, data: Path, identity: Identity) -> Mapping[Vc
     return {Vcs.HOSTED: hosted, Vcs.GITHUB: github, Vcs.GIT: PlainGit(mirrors)}
 
 
-async def _greeting(core: Core, appliance: Appliance) -> tuple[str, ...]:
+async def _greeting(core: Core, appliance: Appliance, options: str) -> tuple[str, ...]:
     """What a start says; while there is nobody, how to log in. An earlier start may have failed before it could say so."""
     lines = [f"Rondo is at {appliance.web_url}, its SSH door at {appliance.ssh_host}:{appliance.ssh_port}"]
     now_ms = core.clock.now_ms()
@@ -205,6 +208,6 @@ async def _greeting(core: Core, appliance: Appliance) -> tuple[str, ...]:
     if token is not None:
         lines += [
             f"Log in as admin, once, within a day: {appliance.web_url}/login?token={token}",
-            "Then: rondo user add NAME --ssh-key FILE, rondo project create ORG/REPO",
+            f"Then: rondo user add NAME --ssh-key FILE{options}, rondo project create ORG/REPO{options}",
         ]
     return tuple(lines)

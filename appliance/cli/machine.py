@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.cli.place import Store, add_options, store_of
+from appliance.cli.place import Store, add_options, given_options, store_of
 from appliance.errors import BadRequest, Refused, RondoError, SandboxError, Unavailable
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _add(args: argparse.Namespace) -> int:
                 f"Its key was made just now. On the machine, add this line to ~{definition.user_name}/.ssh/authorized_keys:"
             )
             print(f"    {public}")
-            print(f"Then: rondo machine check {args.name}")
+            print(f"Then: rondo machine check {args.name}{given_options(args)}")
             return 0
         return _examine(store, args.name)
 
@@ -260,7 +260,7 @@ def _list(args: argparse.Namespace) -> int:
             where = "dials in" if machine.dials_in else f"{machine.user_name}@{machine.address}:{machine.port}"
             state = _state(machine, store.now_ms)
             load = f"{machine.measured['load']:g}" if "load" in machine.measured else ""
-            jobs_there, system = f"{busy}/{machine.slots}", f"{machine.os} {machine.arch}"
+            jobs_there, system = f"{busy}/{machine.slots}", _system(machine)
             rows.append((machine.name, state, jobs_there, size, load, system, classes, where))
         if found:
             widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -270,6 +270,11 @@ def _list(args: argparse.Namespace) -> int:
             if machine.trouble:
                 print(f"{machine.name}: {machine.trouble}")
     return 0
+
+
+def _system(machine: Machine) -> str:
+    """What somebody said it has or it said itself; "?" while nobody did."""
+    return f"{machine.os} {machine.arch}" if machine.measured else machine.known_os or "?"
 
 
 def _state(machine: Machine, now_ms: int) -> str:
@@ -292,15 +297,20 @@ def _ago(span_ms: int) -> str:
 
 
 def _drain(args: argparse.Namespace) -> int:
-    from appliance.store import jobs, machines
+    from appliance.store import machines
 
     with store_of(args) as store:
         store.write(lambda tx: machines.drain(tx, args.name, store.now_ms))
-        machine = machines.by_name(store.tx, args.name)
-        left = sum(node.executor == machine.executor for node in jobs.running_nodes(store.tx))
-    words = "nothing runs there" if not left else f"{left} {'job runs' if left == 1 else 'jobs run'} there to the end"
+        words = _what_runs(store, machines.by_name(store.tx, args.name))
     print(f"{args.name} gets no new jobs; {words}. Back: rondo machine undrain {args.name}")
     return 0
+
+
+def _what_runs(store: Store, machine: Machine) -> str:
+    from appliance.store import jobs
+
+    left = sum(node.executor == machine.executor for node in jobs.running_nodes(store.tx))
+    return "nothing runs there" if not left else f"{left} {'job runs' if left == 1 else 'jobs run'} there to the end"
 
 
 def _undrain(args: argparse.Namespace) -> int:
@@ -322,8 +332,9 @@ def _remove(args: argparse.Namespace) -> int:
         if machine.source == "settings":
             raise RondoError(f"{args.name} stands in the settings: take it out there, and start the server again")
         left_without = stranded.jobs_only_for(store.tx, args.name, where.places(store.settings))
+        words = _what_runs(store, machine)
         store.write(lambda tx: machines.remove(tx, args.name, store.now_ms))
-    print(f"removed machine {args.name}")
+    print(f"removed machine {args.name}; {words}")
     for resource_class, numbers in sorted(left_without.items()):
         shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
         jobs = "1 waiting job needs" if len(numbers) == 1 else f"{len(numbers)} waiting jobs need"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """`--config` and `--data`, for every command that needs the data folder."""
     parser.add_argument("--config", metavar="FILE", type=Path, help=f"settings (default: $RONDO_CONFIG, {USUAL_FILE})")
     parser.add_argument("--data", metavar="DIR", help="data folder, instead of the settings' one")
+
+
+def given_options(args: argparse.Namespace) -> str:
+    """` --config FILE --data DIR` as they were given, for a command that is proposed; "" without any."""
+    given = (("--config", args.config), ("--data", args.data))
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

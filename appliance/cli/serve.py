@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.cli.place import add_options, settings_of
+from appliance.cli.place import add_options, given_options, settings_of
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,4 +19,4 @@ def _serve(args: argparse.Namespace) -> int:
 
     from appliance.app import serve
 
-    return asyncio.run(serve(settings))
+    return asyncio.run(serve(settings, given_options(args)))

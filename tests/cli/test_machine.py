@@ -119,6 +119,7 @@ def test_a_look_at_a_machine_asks_for_every_tool_that_jobs_need() -> None:
 def test_a_machine_without_a_key_gets_one(rondo: Line, here: Machine) -> None:
     said = rondo("machine", "add", "m1", place(here), "--folder", str(here.folder))
     public = next(line.strip() for line in said.splitlines() if line.strip().startswith("ssh-ed25519 "))
+    assert f"Then: rondo machine check m1 --data {rondo.data}\n" in said
     assert "does not let" in rondo("machine", "check", "m1", says=1)
     with (here.server.folder / "authorized_keys").open("a") as file:
         file.write(f"{public}\n")
@@ -131,9 +132,21 @@ def test_one_that_is_drained_or_removed_says_so(rondo: Line, here: Machine, tmp_
     assert re.search(r"m1 +drained", rondo("machine", "list"))
     rondo("machine", "undrain", "m1")
     assert re.search(r"m1 +ready", rondo("machine", "list"))
-    rondo("machine", "remove", "m1")
+    assert rondo("machine", "remove", "m1") == "removed machine m1; nothing runs there\n"
     assert "there is no machine" in rondo("machine", "list")
     assert "there is no machine m1" in rondo("machine", "drain", "m1", says=1)
+
+
+def test_jobs_that_run_there_are_counted_when_it_goes(rondo: Line) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+    rondo("machine", "add", "m2", "--dials-in", "--key", key)
+    with closing(open_plain(rondo.data / "rondo.db")) as tx:
+        tx.execute("PRAGMA foreign_keys = OFF")  # a node is all that is looked at
+        tx.execute(
+            "INSERT INTO nodes (job_id, idx, status, executor) VALUES ('j', 0, 'running', :executor)",
+            {"executor": machines.executor_of("m2")},
+        )
+    assert rondo("machine", "remove", "m2") == "removed machine m2; 1 job runs there to the end\n"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +176,7 @@ def test_one_that_dials_in_waits_for_its_runner(rondo: Line) -> None:
     assert "as soon as its runner calls" in rondo("machine", "add", "m2", "--dials-in", "--key", f"{key} me@home")
     assert row(rondo, "m2").runner_key == key
     assert "never called yet" in rondo("machine", "check", "m2", says=1)
-    assert re.search(r"m2 +not seen yet .* dials in", rondo("machine", "list"))
+    assert re.search(r"m2 +not seen yet .* not measured +\? .* dials in", rondo("machine", "list"))
 
 
 def test_a_machine_with_windows_is_found_to_be_one(rondo: Line, tmp_path: Path) -> None:
