@@ -94,8 +94,11 @@ def _restrict(args: argparse.Namespace) -> int:
 
     with store_of(args) as store:
         store.write(change)
-        for one in restrictions.of_context(store.tx, contexts.find(store.tx, args.name).id):
+        found = restrictions.of_context(store.tx, contexts.find(store.tx, args.name).id)
+        for one in found:
             print(f"{one.id}  {one.type}  {one.name or one.value}")
+        if not found:
+            print(f"{args.name} has no restriction: jobs of every project may use it")
     return 0
 
 

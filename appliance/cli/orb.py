@@ -207,6 +207,8 @@ def _list(args: argparse.Namespace) -> int:
         wanted = [one for one in orbs.namespaces(store.tx) if args.namespace in (None, one.name)]
         if args.namespace is not None and not wanted:
             raise NotFound(f"there is no namespace {args.namespace}")
+        if not any(orbs.names(store.tx, namespace.name) for namespace in wanted):
+            print("there is no orb; rondo orb publish FILE NAMESPACE/NAME@VERSION publishes one")
         for namespace in wanted:
             private = f"  (private to {namespace.private_to})" if namespace.private_to else ""
             for name in orbs.names(store.tx, namespace.name):

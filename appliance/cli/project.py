@@ -155,12 +155,15 @@ def _set(args: argparse.Namespace) -> int:
 
     def change(tx: Tx) -> None:
         project = project_of(tx, args.name)
+        name = args.flag.partition("=")[0]  # who writes NAME=VALUE hears of the name, or how it is written
         value: object = args.value
-        if args.flag != "pr_only_branch_overrides":
-            if len(args.value) != 1 or args.value[0] not in ("on", "off"):
-                raise BadRequest(f"rondo project set {args.name} {args.flag} on|off")
+        if name in flags.SWITCHES:
+            if name != args.flag or len(args.value) != 1 or args.value[0] not in ("on", "off"):
+                raise BadRequest(f"rondo project set {args.name} {name} on|off")
             value = args.value[0] == "on"
-        if flags.change(tx, project.id, {args.flag: value}, "rondo project set").is_stopped:
+        elif name == flags.OVERRIDES != args.flag:
+            raise BadRequest(f"rondo project set {args.name} {name} [PATTERN ...]")
+        if flags.change(tx, project.id, {name: value}, "rondo project set").is_stopped:
             moves.cancel_open(tx, project.id, "rondo project set", store.now_ms)  # the server sees it within seconds
 
     with store_of(args) as store:
@@ -180,8 +183,8 @@ def _env(args: argparse.Namespace) -> int:
         if is_removal and name is None:
             raise BadRequest("which variable? rondo project env ORG/REPO --remove NAME")
         if name is None:
-            for known in projects.secrets(store.tx, store.box, project.id):
-                print(known)
+            names = projects.secrets(store.tx, store.box, project.id)
+            print("\n".join(names) or f"{project.name} has no variable; rondo project env {project.name} NAME sets one")
             return 0
         if is_removal:
             if not store.write(lambda tx: projects.remove_secret(tx, project.id, name)):

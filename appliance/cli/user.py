@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from appliance.errors import BadRequest, NotFound
 if TYPE_CHECKING:
     from appliance.store.people import SshKey
 
+_LONGEST_NAME = 64
+_NAME = re.compile(r"\w[\w.@+-]*\Z")
 _LINK_LASTS_MS = 24 * 3600 * 1000
 
 
@@ -62,6 +65,7 @@ def _add(args: argparse.Namespace) -> int:
             user = known.get(args.name.lower())
             word = "changed" if user else "added"
             if user is None:
+                _check_name(args.name)
                 user = people.add(
                     tx, name=args.name, is_admin=args.admin, sees_all_projects=not args.project, now_ms=store.now_ms
                 )
@@ -73,6 +77,14 @@ def _add(args: argparse.Namespace) -> int:
 
         print(f"{store.write(add)} user {args.name}")
     return 0
+
+
+def _check_name(name: str) -> None:
+    """Of new users only: who is there already keeps the name. Raises BadRequest."""
+    if not _NAME.match(name) or len(name) > _LONGEST_NAME:
+        raise BadRequest(
+            f"{name!r} is no name for a user: up to {_LONGEST_NAME} letters, digits and . _ @ + -, a letter or digit first"
+        )
 
 
 def read_key(path: Path) -> SshKey:

@@ -25,7 +25,7 @@ def test_a_variable_is_removed_in_either_order(rondo: Line, words: tuple[str, ..
     rondo("project", "env", "acme/x", "KEY", stdin="value")
     assert rondo("project", "env", "acme/x") == "KEY\n"
     rondo("project", "env", "acme/x", *words)
-    assert rondo("project", "env", "acme/x") == ""
+    assert "has no variable" in rondo("project", "env", "acme/x")
     assert "has no variable KEY" in rondo("project", "env", "acme/x", *words, says=1)
     assert "which variable" in rondo("project", "env", "acme/x", "--remove", says=1)
     assert "is no name" in rondo("project", "env", "acme/x", "K-Y", stdin="value", says=1)
@@ -43,6 +43,36 @@ def test_settings_are_set_and_shown(rondo: Line) -> None:
     with closing(open_plain(rondo.data / "rondo.db")) as tx:
         kept = projects.flags(tx, projects.find(tx, "acme/x").id)
     assert kept == ProjectFlags(oss=True, set_github_status=False, pr_only_branch_overrides=("main", "release/.*"))
+
+
+def test_a_setting_that_nobody_knows_is_named_with_those_there_are(rondo: Line) -> None:
+    rondo("project", "create", "acme/x")
+    for words in (("foo=bar",), ("foo", "bar"), ("foo",)):
+        assert "There is no setting foo; there are autocancel_builds, " in rondo("project", "set", "acme/x", *words, says=1)
+    said = rondo("project", "set", "acme/x", "pr_only_branch_overrides=main", says=1)
+    assert "rondo project set acme/x pr_only_branch_overrides [PATTERN ...]" in said
+    assert "rondo project set acme/x oss on|off" in rondo("project", "set", "acme/x", "oss=on", says=1)
+
+
+@pytest.mark.parametrize("name", ["bad name!", "", ".x", "a" * 65, "a\nb", "acme/ann"])
+def test_what_cannot_be_a_user_is_refused(rondo: Line, name: str) -> None:
+    assert "is no name for a user" in rondo("user", "add", name, says=1)
+
+
+def test_a_user_may_be_called_as_elsewhere_and_keeps_an_older_name(rondo: Line) -> None:
+    for name in ("ann", "Ann-On-GitHub", "ann@example.org", "jörg", "ann.b_c+d"):
+        rondo("user", "add", name)
+    with closing(open_plain(rondo.data / "rondo.db")) as tx:
+        people.add(tx, name="Ann B", is_admin=False, sees_all_projects=True, now_ms=1)
+    assert "changed user Ann B" in rondo("user", "add", "Ann B")
+
+
+def test_lists_of_nothing_say_so(rondo: Line) -> None:
+    rondo("project", "create", "acme/x")
+    rondo("context", "create", "deploy")
+    assert "acme/x has no variable" in rondo("project", "env", "acme/x")
+    assert "deploy has no restriction" in rondo("context", "restrict", "deploy")
+    assert "there is no orb" in rondo("orb", "list")
 
 
 def test_a_context_is_restricted_and_opened_again(rondo: Line) -> None:
@@ -65,7 +95,7 @@ def test_a_context_is_restricted_and_opened_again(rondo: Line) -> None:
         found = restrictions.of_context(tx, contexts.find(tx, "deploy").id)
     for one in found:
         rondo("context", "restrict", "deploy", "--remove", one.id)
-    assert rondo("context", "restrict", "deploy") == ""
+    assert "deploy has no restriction" in rondo("context", "restrict", "deploy")
     rondo("context", "restrict", "deploy", "--remove", found[0].id, says=1)
 
 
