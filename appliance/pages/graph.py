@@ -33,8 +33,9 @@ def draw(jobs: Sequence[JobChip]) -> Drawing:
     columns = [[job for job in jobs if depths[job.name] == depth] for depth in range(max(depths.values(), default=-1) + 1)]
     places = {job.name: (x, y) for x, column in enumerate(columns) for y, job in enumerate(column)}
     by_name = {job.name: job for job in jobs}
+    heights = [len(column) for column in columns]
     edges = [
-        Edge(_curve(places[require.job], places[job.name]), by_name[require.job].status)
+        Edge(_curve(places[require.job], places[job.name], heights), by_name[require.job].status)
         for job in jobs
         for require in job.requires
         if require.job in by_name
@@ -62,8 +63,28 @@ def _depths(jobs: Sequence[JobChip]) -> dict[str, int]:
     return depths
 
 
-def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x1, y1 = start[0] * (WIDTH + GAP_X) + WIDTH, start[1] * (HEIGHT + GAP_Y) + HEIGHT // 2
-    x2, y2 = end[0] * (WIDTH + GAP_X), end[1] * (HEIGHT + GAP_Y) + HEIGHT // 2
+def _curve(start: tuple[int, int], end: tuple[int, int], heights: Sequence[int]) -> str:
+    """From card to card. Columns of so many cards that lie between are passed where no card hides the line."""
+    x1, y1 = start[0] * (WIDTH + GAP_X) + WIDTH, _middle(start[1])
+    x2, y2 = end[0] * (WIDTH + GAP_X), _middle(end[1])
+    between = heights[start[0] + 1 : end[0]]
+    if not between:
+        return f"M{x1} {y1}{_bend(x1, y1, x2, y2)}"
+    lane, left, right = _lane(start[1], end[1], max(between)), x1 + GAP_X, x2 - GAP_X
+    return f"M{x1} {y1}{_bend(x1, y1, left, lane)}H{right}{_bend(right, lane, x2, y2)}"
+
+
+def _lane(start: int, end: int, occupied: int) -> int:
+    """The height at which a line passes columns whose first `occupied` rows have cards: in a free row, else between two."""
+    if max(start, end) >= occupied:
+        return _middle(start if start >= occupied else end)
+    return _middle(start) + (HEIGHT + GAP_Y) // 2 * (1 if end >= start else -1)
+
+
+def _middle(row: int) -> int:
+    return row * (HEIGHT + GAP_Y) + HEIGHT // 2
+
+
+def _bend(x1: int, y1: int, x2: int, y2: int) -> str:
     middle = GAP_X // 2
-    return f"M{x1} {y1}C{x1 + middle} {y1} {x2 - middle} {y2} {x2} {y2}"
+    return f"C{x1 + middle} {y1} {x2 - middle} {y2} {x2} {y2}"

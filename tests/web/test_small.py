@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
@@ -74,6 +75,20 @@ def test_a_job_stands_right_of_all_it_requires() -> None:
     assert [[one.name for one in column] for column in drawing.columns] == [["a", "c"], ["b"], ["d"], ["e"]]
     assert len(drawing.edges) == 5
     assert drawing.width == 4 * WIDTH + 3 * GAP_X and drawing.height == 2 * HEIGHT + GAP_Y
+
+
+@pytest.mark.parametrize(
+    ("jobs", "lane"),
+    [
+        ((chip("a"), chip("b", "a"), chip("c", "a", "b")), HEIGHT + GAP_Y // 2),  # below b, not behind it
+        ((chip("x"), chip("a"), chip("b", "x"), chip("y", "x"), chip("c", "a", "b")), HEIGHT + GAP_Y // 2),  # above y
+        ((chip("x"), chip("a"), chip("b", "x"), chip("c", "a", "b")), HEIGHT + GAP_Y + HEIGHT // 2),  # straight on
+    ],
+)
+def test_a_line_past_a_column_is_not_behind_its_cards(jobs: Sequence[JobChip], lane: int) -> None:
+    paths = [edge.path for edge in draw(jobs).edges if "H" in edge.path]
+    assert len(paths) == 1
+    assert f" {lane}H{2 * (WIDTH + GAP_X) - GAP_X}C" in paths[0]
 
 
 def test_odd_workflows_are_drawn_too() -> None:
