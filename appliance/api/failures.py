@@ -35,6 +35,9 @@ _FOR_PROGRAMS = ("/api/", "/hooks/", "/live", "/health", "/static/")
 
 
 def is_for_program(request: web.Request) -> bool:
+    """By the path, and elsewhere by a token that only programs bring; a proxy's Basic comes with browsers too."""
+    if "Circle-Token" in request.headers or request.headers.get("Authorization", "").lower().startswith("bearer "):
+        return True
     return request.path.startswith(_FOR_PROGRAMS) or (request.path.startswith("/jobs/") and request.path.endswith("/log"))
 
 

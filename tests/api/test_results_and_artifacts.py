@@ -245,6 +245,22 @@ async def test_an_artifact_whose_blob_has_gone_is_not_found(world: World, ada: U
     assert (await world.ask(ada, "GET", artifacts_api.artifact_path(kept)))[0] == 404
 
 
+async def test_what_is_wrong_with_an_artifact_is_json_for_a_program_and_a_page_for_a_person(
+    world: World, ada: User, project: Project
+) -> None:
+    found, key = await run(world, project), await world.token(ada)
+    url = f"{world.url}/output/job/{found.id}/artifacts/0/none.txt"
+    cookie = {"Cookie": f"rondo={await world.token(ada, 'session', 60_000)}"}
+    programs = {"Circle-Token": key}, {"Authorization": f"Bearer {key}"}
+    for headers, status, kind in (
+        *((one, 404, "application/json") for one in programs),
+        (cookie, 404, "text/html"),
+        ({"Circle-Token": "wrong"}, 401, "application/json"),
+    ):
+        async with aiohttp.ClientSession(headers=headers) as client, client.get(url, allow_redirects=False) as response:
+            assert (response.status, response.content_type) == (status, kind), headers
+
+
 async def test_artifacts_and_tests_are_for_those_who_may_see_the_job(world: World, project: Project) -> None:
     found, eve = await run(world, project), await world.user("eve")
     await keep(world, found.id, "a.txt", b"x")
