@@ -63,7 +63,7 @@ async def _push(world: World, tree: Place, name: str) -> None:
 
 async def _deliver(world: World, revision: str) -> None:
     """Until it is answered; then perhaps again, under the same id or another one."""
-    body, delivery_id = delivery(revision), uuid.uuid4().hex
+    body, delivery_id = delivery(revision, pushed_at_s=int(time.time())), uuid.uuid4().hex
 
     async def send(delivery_id: str) -> int:
         heads = {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery_id, "Content-Type": "application/json"}

@@ -69,9 +69,9 @@ def add_github_project(place: Place, git_url: str) -> Project:
     return place.read(add)
 
 
-def delivery(after: str, ref: str = "refs/heads/main", repo: str = "acme/forged") -> bytes:
+def delivery(after: str, ref: str = "refs/heads/main", repo: str = "acme/forged", pushed_at_s: int | None = None) -> bytes:
     commit = {"id": after, "message": "Change things", "author": {"name": "A Person", "email": "p@example.org"}}
-    body = {
+    body: dict[str, Any] = {
         "ref": ref,
         "before": "0" * 40,
         "after": after,
@@ -82,6 +82,8 @@ def delivery(after: str, ref: str = "refs/heads/main", repo: str = "acme/forged"
         "head_commit": {**commit, "url": f"https://forge/{after}", "timestamp": "2026-01-01T00:00:00Z"},
         "sender": {"login": "a-person"},
     }
+    if pushed_at_s is not None:
+        body["repository"] |= {"pushed_at": pushed_at_s}
     return json.dumps(body).encode()
 
 
