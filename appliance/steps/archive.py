@@ -14,8 +14,9 @@ from io import BufferedIOBase, BufferedReader
 
 import zstandard
 
-from appliance.errors import ImageError, SandboxError
+from appliance.errors import ImageError
 from appliance.executors.base import Process, Sandbox, TakesFiles
+from appliance.steps import tar
 from appliance.steps.inside import PRELUDE, ask
 
 _CHUNK = 1 << 20
@@ -97,7 +98,7 @@ async def look(sandbox: Sandbox, working_directory: str, paths: Sequence[str]) -
 
 
 async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Sequence[str]) -> AsyncIterator[bytes]:
-    """A compressed archive of `paths`, relative to `root`. Raises ImageError without a tar, SandboxError when it failed."""
+    """A compressed archive of `paths`, relative to `root`. Raises ImageError without a good tar, SandboxError if it dies."""
     process = await sandbox.process(["sh", "-c", PRELUDE + _PACK, "rondo", working_directory, root, *paths])
     try:
         await process.write_eof()
@@ -109,7 +110,7 @@ async def pack(sandbox: Sandbox, working_directory: str, root: str, paths: Seque
     if code == _NO_TAR:
         raise ImageError("there is no tar in this image, and nothing can be packed without")
     if code:
-        raise SandboxError(f"tar in the sandbox ended with code {code}")
+        raise tar.failure(code)
 
 
 class TooLarge(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
-from appliance.errors import ImageError, SandboxError
+from appliance.errors import ImageError
 from appliance.executors.base import Sandbox
 from appliance.steps import tar
 from appliance.steps.inside import PRELUDE
@@ -59,8 +59,8 @@ class NothingThere(Exception):
 async def each_file(sandbox: Sandbox, working_directory: str, path: str, take: Take, largest_bytes: int) -> list[str]:
     """Give every plain file at or below `path` to `take`; the names of the first few that are too large for that.
 
-    Raises NothingThere, ImageError when there is no tar or one that is none, SandboxError when it failed, and whatever
-    `take` raises.
+    Raises NothingThere, ImageError when there is no good tar, SandboxError when that was killed, and whatever `take`
+    raises.
     """
     blocks = str(-(-largest_bytes // 512))
     process = await sandbox.process(["sh", "-c", PRELUDE + _TAKE, "rondo", working_directory, path, blocks])
@@ -132,7 +132,7 @@ def _check(code: int, trouble: Exception | None, path: str) -> None:
     if trouble is not None and code == 0:
         raise ImageError(f"the tar of this image sent no tar: {trouble}")
     if code or trouble is not None:
-        raise SandboxError(f"tar in the sandbox ended with code {code}, or sent no tar: {trouble}")
+        raise tar.failure(code, "" if trouble is None else f": {trouble}")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -11,6 +11,8 @@ import io
 from collections.abc import Iterator
 from typing import IO, Any
 
+from appliance.errors import ImageError, SandboxError
+
 _BLOCK = 512
 _CHUNK = 1 << 16
 _LARGEST_EXTENSION = 1 << 20
@@ -18,8 +20,20 @@ _EXTENSIONS_IN_A_ROW = 16
 _PLAIN = (b"0", b"\0", b"7")
 
 
+_KILLED = (137, 143)
+
+
 class BrokenTar(Exception):
     """This is no tar, or one that asks for too much; the text says what."""
+
+
+def failure(code: int, more: str = "") -> SandboxError | ImageError:
+    """What it means that the tar in a sandbox ended with a code: that somebody killed it, or else the job's own trouble.
+
+    That may be a file that it may not read, a full disk, a tar that is none: the step fails, and the job goes on.
+    """
+    kind = SandboxError if code in _KILLED else ImageError
+    return kind(f"tar in the sandbox ended with code {code}{more}")
 
 
 class Member(io.RawIOBase):
