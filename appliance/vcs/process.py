@@ -78,15 +78,20 @@ async def _end(process: Process) -> None:
 
 
 async def read_limited(process: Process, limit_bytes: int) -> bytes | None:
-    """All of stdout; None, and the process killed, when it is more than `limit_bytes`."""
+    """All of stdout; None, and the process killed, when it is more than `limit_bytes`.
+
+    Read to its end then too: asyncio does not see a process as ended while a pipe of it has something to read.
+    """
     assert process.stdout is not None
-    found = bytearray()
+    found, is_too_much = bytearray(), False
     while chunk := await process.stdout.read(CHUNK_BYTES):
+        if is_too_much:
+            continue
         found += chunk
         if len(found) > limit_bytes:
+            is_too_much = True
             kill(process)
-            return None
-    return bytes(found)
+    return None if is_too_much else bytes(found)
 
 
 async def read_tail(stream: asyncio.StreamReader | None) -> bytes:
