@@ -87,6 +87,14 @@ def ahead(settings: Settings, folder: Path) -> Iterator[Ahead]:
         begun.close()
 
 
+def remember(settings: Settings, folder: Path, asked: list[str]) -> None:
+    """A first run in `folder`, whose container the next one begins with; nothing was `asked` since."""
+    with ahead(settings, state(folder)) as begun:
+        begun.correct("config", lambda: guess(settings))
+        assert begun.take(spec(settings)) == "c1"
+    asked.clear()
+
+
 def test_settings_that_are_wrong_hold_up_nobody(tmp_path: Path) -> None:
     settings = Settings({"jobs.mounts": ("nowhere",), "docker.url": f"unix://{tmp_path}/none"})
     with ahead(settings, state(tmp_path)) as begun:
@@ -117,10 +125,7 @@ def test_the_next_run_begins_before_it_has_looked_at_the_config(tmp_path: Path) 
     asked: list[str] = []
     with engine(tmp_path / "engine.sock", 204, asked) as url:
         settings = settings_for(url)
-        with ahead(settings, state(tmp_path)) as begun:
-            begun.correct("config", lambda: guess(settings))
-            assert begun.take(spec(settings))
-        asked.clear()
+        remember(settings, tmp_path, asked)
         with ahead(settings, tmp_path) as begun:
             begun.correct("config", never)
             assert begun.take(spec(settings)) == "c1"
@@ -178,10 +183,7 @@ def test_what_is_remembered_goes_when_the_config_says_otherwise(tmp_path: Path) 
     asked: list[str] = []
     with engine(tmp_path / "engine.sock", 204, asked) as url:
         settings = settings_for(url)
-        with ahead(settings, state(tmp_path)) as begun:
-            begun.correct("config", lambda: guess(settings))
-            begun.take(spec(settings))
-        asked.clear()
+        remember(settings, tmp_path, asked)
         with ahead(settings, tmp_path) as begun:
             begun.correct("another", lambda: Guess(spec=spec(settings, "", "debian:13"), before=0))
             assert begun.take(spec(settings, image="debian:13")) == "c1"
@@ -192,10 +194,7 @@ def test_nothing_is_begun_for_other_wishes_or_where_it_may_not_be(tmp_path: Path
     asked: list[str] = []
     with engine(tmp_path / "engine.sock", 204, asked) as url:
         settings = settings_for(url)
-        with ahead(settings, state(tmp_path)) as begun:
-            begun.correct("config", lambda: guess(settings))
-            begun.take(spec(settings))
-        asked.clear()
+        remember(settings, tmp_path, asked)
         for words, begins in (("only a part", True), ("all of it", False)):
             begun = Ahead(settings, tmp_path, words)
             if begins:
